@@ -1,0 +1,4 @@
+//! The Multigres operator.
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}
