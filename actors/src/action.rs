@@ -1,0 +1,241 @@
+//! What a decision asks for. An action leaves no choice to whoever executes it (`design.md` 2).
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::object::{Desired, Key};
+
+/// Who a write is made as (`api.md` 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Manager {
+    /// Created objects, and status of every kind but Shard.
+    Operator,
+    /// Status of Shards.
+    ShardStatus,
+}
+
+impl Manager {
+    /// The field manager as the server sees it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Manager::Operator => "multigres-operator",
+            Manager::ShardStatus => "multigres-resource-handler",
+        }
+    }
+}
+
+/// Secret material made by the executor, so that decisions stay free of randomness.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Recipe {
+    /// A certificate authority: `ca.crt`, `ca.key`.
+    Authority,
+    /// A certificate for `names`, signed by the authority in Secret `authority`: `tls.crt`, `tls.key`.
+    Leaf {
+        /// The Secret with the authority.
+        authority: Key,
+        /// DNS names.
+        names: Vec<String>,
+    },
+}
+
+/// An event on an object, sent when the status that tells of the transition was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// CamelCase reason (`api.md` 4.8).
+    pub reason: String,
+    /// What happened; no counters or ages.
+    pub message: String,
+    /// Warning instead of Normal.
+    pub warning: bool,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Action {
+    /// Server-side apply. Without `uid` the object must not exist yet; with it, it must still be that one.
+    Apply {
+        /// The object with its applied-hash annotation.
+        object: Desired,
+        /// UID of the object as observed.
+        uid: Option<Box<str>>,
+    },
+    /// POST; an object of that name that exists already is read back.
+    Create {
+        /// The object.
+        object: Desired,
+    },
+    /// POST of a Secret whose data is made by a recipe, or its replacement when `replace` names the observed version.
+    Generate {
+        /// The Secret without data.
+        object: Desired,
+        /// How to make the data.
+        recipe: Recipe,
+        /// UID and resourceVersion of the Secret to replace.
+        replace: Option<(Box<str>, u64)>,
+    },
+    /// DELETE with UID and resourceVersion preconditions.
+    Delete {
+        /// What.
+        key: Key,
+        /// UID as observed.
+        uid: Box<str>,
+        /// resourceVersion as observed.
+        version: u64,
+    },
+    /// JSON merge patch of metadata, with UID and resourceVersion preconditions.
+    Metadata {
+        /// What.
+        key: Key,
+        /// The content of `metadata`.
+        patch: Value,
+    },
+    /// Server-side apply of the status of the actor's own resource.
+    Status {
+        /// What.
+        key: Key,
+        /// UID as observed.
+        uid: Box<str>,
+        /// The whole status.
+        status: Value,
+        /// As whom.
+        manager: Manager,
+        /// Told once the write succeeded.
+        event: Option<Event>,
+    },
+    /// Live read; the answer enters the store like an event.
+    Read {
+        /// What.
+        key: Key,
+    },
+}
+
+/// Which of an object's parts a lane serialises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Slot {
+    /// Everything but status.
+    Content,
+    /// Status.
+    Status,
+    /// A read, which may run beside a status write.
+    Read,
+}
+
+/// How soon an action is served when there are more than the window admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Urgency {
+    /// Deletions and drains.
+    Deletion,
+    /// Content of objects.
+    Content,
+    /// Status, reads.
+    Housekeeping,
+}
+
+impl Action {
+    /// The object and part this action changes: its lane.
+    pub fn lane(&self) -> (&Key, Slot) {
+        match self {
+            Action::Apply { object, .. } | Action::Create { object } | Action::Generate { object, .. } => {
+                (&object.key, Slot::Content)
+            }
+            Action::Delete { key, .. } | Action::Metadata { key, .. } => (key, Slot::Content),
+            Action::Status { key, .. } => (key, Slot::Status),
+            Action::Read { key } => (key, Slot::Read),
+        }
+    }
+
+    /// See [`Urgency`].
+    pub const fn urgency(&self) -> Urgency {
+        match self {
+            Action::Delete { .. } => Urgency::Deletion,
+            Action::Apply { .. } | Action::Create { .. } | Action::Generate { .. } | Action::Metadata { .. } => {
+                Urgency::Content
+            }
+            Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
+        }
+    }
+
+    /// True unless the action only reads.
+    pub const fn writes(&self) -> bool {
+        !matches!(self, Action::Read { .. })
+    }
+
+    /// The verb, for people.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Action::Apply { uid: None, .. } => "create (apply)",
+            Action::Apply { .. } => "apply",
+            Action::Create { .. } => "create",
+            Action::Generate { replace: None, .. } => "generate",
+            Action::Generate { .. } => "replace",
+            Action::Delete { .. } => "delete",
+            Action::Metadata { .. } => "patch metadata",
+            Action::Status { .. } => "write status",
+            Action::Read { .. } => "read",
+        }
+    }
+}
+
+/// An action and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Planned {
+    /// What to do.
+    pub action: Action,
+    /// Why, for introspection and logs.
+    pub reason: String,
+}
+
+/// The outcome of `decide`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision<S> {
+    /// The state to keep.
+    pub state: S,
+    /// What to do now.
+    pub actions: Vec<Planned>,
+    /// When to decide again though nothing changed.
+    pub wake: Option<Timestamp>,
+    /// User objects whose existence and keys the decision depends on.
+    pub references: Vec<Key>,
+    /// What other actors should know; the newest value replaces an older one.
+    pub wants: Vec<Want>,
+    /// What was looked at, in words, for introspection.
+    pub inputs: Vec<String>,
+}
+
+impl<S> Decision<S> {
+    /// Nothing to do.
+    pub const fn idle(state: S) -> Self {
+        Self { state, actions: Vec::new(), wake: None, references: Vec::new(), wants: Vec::new(), inputs: Vec::new() }
+    }
+
+    /// Adds an action.
+    pub fn act(&mut self, reason: impl Into<String>, action: Action) {
+        self.actions.push(Planned { action, reason: reason.into() });
+    }
+
+    /// Wakes at `at` or earlier.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// A pod that a pool wants taken away, and why (`design.md` 4, "Who decides").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Want {
+    /// The pod.
+    pub pod: Box<str>,
+    /// Why.
+    pub reason: WantReason,
+}
+
+/// Why a pod should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum WantReason {
+    /// Its spec hash differs from the wanted one.
+    Drift,
+    /// Its index lies beyond the wanted count.
+    ScaleDown,
+    /// It ended (Failed or Succeeded) and cannot be replaced while it exists.
+    Ended,
+}

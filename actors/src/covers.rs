@@ -1,0 +1,240 @@
+//! Does an observed object already hold everything we desire? (`design.md` 2, "When to write".)
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::entry::digest;
+use crate::object::{Desired, Kind};
+
+/// Merge keys of the lists inside our objects, by the name of the list (Kubernetes API conventions, `x-kubernetes-list-map-keys`).
+/// Any other list is atomic: equal length, compared element by element.
+const MERGE_KEYS: [(&str, &[&str]); 8] = [
+    ("containers", &["name"]),
+    ("initContainers", &["name"]),
+    ("env", &["name"]),
+    ("volumes", &["name"]),
+    ("volumeMounts", &["mountPath"]),
+    ("ownerReferences", &["uid"]),
+    ("shards", &["name"]),
+    ("imagePullSecrets", &["name"]),
+];
+
+/// Maps whose values are quantities, which the server may print differently.
+const QUANTITIES: [&str; 3] = ["limits", "requests", "capacity"];
+
+/// Canonical JSON: keys sorted, no white space.
+pub fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            out.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('[');
+            for (index, value) in list.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                canonical(value, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// The hash of a desired object: 16 hex digits of SHA-256 over its canonical JSON.
+pub fn hash(body: &Value) -> String {
+    let mut text = String::new();
+    canonical(body, &mut text);
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// True when `observed` (see `Entry::comparable`) holds every field of `desired`.
+pub fn covers(observed: &Value, desired: &Desired) -> bool {
+    let Some(body) = desired.body.as_object() else { return false };
+    body.iter().all(|(key, wanted)| match key.as_str() {
+        "apiVersion" | "kind" | "status" => true,
+        "metadata" => metadata(observed.get("metadata").unwrap_or(&Value::Null), wanted),
+        "data" => data(observed.get("data"), wanted),
+        "stringData" => true,
+        field => within(field, observed.get(field).unwrap_or(&Value::Null), wanted),
+    })
+}
+
+fn metadata(observed: &Value, wanted: &Value) -> bool {
+    ["labels", "annotations", "ownerReferences"].iter().all(|part| match wanted.get(*part) {
+        None => true,
+        Some(wanted) => within(part, observed.get(*part).unwrap_or(&Value::Null), wanted),
+    })
+}
+
+/// Data is compared by digest, and exactly: a key that we did not write is foreign content in our object.
+fn data(observed: Option<&Value>, wanted: &Value) -> bool {
+    let Some(wanted) = wanted.as_object() else { return true };
+    wanted.iter().all(|(key, value)| {
+        let digest = value.as_str().map(|text| if text.is_empty() { 0 } else { digest(text.as_bytes()).max(1) });
+        observed.and_then(|data| data.get(key)).and_then(Value::as_u64) == digest
+    })
+}
+
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+fn within(field: &str, observed: &Value, wanted: &Value) -> bool {
+    if empty(wanted) && empty(observed) {
+        return true;
+    }
+    match (observed, wanted) {
+        (Value::Object(observed), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
+            let found = observed.get(key).unwrap_or(&Value::Null);
+            if QUANTITIES.contains(&field) { quantity(found) == quantity(value) } else { within(key, found, value) }
+        }),
+        // An empty block may be dropped or filled with defaults by the server.
+        (_, Value::Object(wanted)) => wanted.is_empty() || wanted.values().all(empty),
+        (Value::Array(observed), Value::Array(wanted)) => list(field, observed, wanted),
+        (observed, wanted) => scalar(observed, wanted),
+    }
+}
+
+fn list(field: &str, observed: &[Value], wanted: &[Value]) -> bool {
+    match MERGE_KEYS.iter().find(|(name, _)| *name == field) {
+        Some((_, keys)) => wanted.iter().all(|item| {
+            observed
+                .iter()
+                .find(|other| keys.iter().all(|key| other.get(*key) == item.get(*key)))
+                .is_some_and(|other| within("", other, item))
+        }),
+        None => {
+            observed.len() == wanted.len() && observed.iter().zip(wanted).all(|(other, item)| within("", other, item))
+        }
+    }
+}
+
+/// Numbers and strings of one text are one int-or-string; everything else must be equal.
+fn scalar(observed: &Value, wanted: &Value) -> bool {
+    if observed == wanted {
+        return true;
+    }
+    match (observed, wanted) {
+        (Value::Number(number), Value::String(text)) | (Value::String(text), Value::Number(number)) => {
+            number.to_string() == *text
+        }
+        _ => false,
+    }
+}
+
+/// A quantity as a number of thousandths, or its text when it is none.
+fn quantity(value: &Value) -> Result<i128, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        other => return Err(other.to_string()),
+    };
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+')).unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(split);
+    let scale: i128 = match suffix {
+        "" => 1000,
+        "m" => 1,
+        "k" => 1_000_000,
+        "M" => 1_000_000_000,
+        "G" => 1_000_000_000_000,
+        "T" => 1_000_000_000_000_000,
+        "P" => 1_000_000_000_000_000_000,
+        "Ki" => 1000 << 10,
+        "Mi" => 1000 << 20,
+        "Gi" => 1000 << 30,
+        "Ti" => 1000 << 40,
+        "Pi" => 1000 << 50,
+        _ => return Err(text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let places = u32::try_from(fraction.len()).map_err(|_| text.clone())?;
+    let number: i128 = format!("{whole}{fraction}").parse().map_err(|_| text.clone())?;
+    number
+        .checked_mul(scale)
+        .and_then(|product| product.checked_div(10_i128.checked_pow(places)?))
+        .ok_or(text)
+}
+
+/// Fields the server decides or that only matter at creation, so that a difference is no drift.
+pub const fn compared(kind: Kind) -> bool {
+    !matches!(kind, Kind::Pod | Kind::PersistentVolumeClaim | Kind::Secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn desired(spec: Value) -> Desired {
+        let body = json!({"metadata": {"name": "a", "namespace": "b", "labels": {"x": "1"}}, "spec": spec});
+        Desired { key: crate::object::Key::new(Kind::Service, "b", "a"), body }
+    }
+
+    fn observed(spec: Value) -> Value {
+        json!({"metadata": {"labels": {"x": "1", "other": "2"}, "annotations": {}, "ownerReferences": []}, "spec": spec})
+    }
+
+    #[test]
+    fn table_of_cover() {
+        let cases = [
+            (json!({"a": 1}), json!({"a": 1, "b": 2}), true, "extra fields are the server's"),
+            (json!({"a": 1}), json!({"a": 2}), false, "another value"),
+            (json!({"targetPort": "80"}), json!({"targetPort": 80}), true, "int or string"),
+            (json!({"limits": {"cpu": "1000m"}}), json!({"limits": {"cpu": "1"}}), true, "quantities by value"),
+            (json!({"limits": {"memory": "1Gi"}}), json!({"limits": {"memory": "1024Mi"}}), true, "quantities by value"),
+            (json!({"limits": {"memory": "1Gi"}}), json!({"limits": {"memory": "1G"}}), false, "binary is not decimal"),
+            (json!({"emptyDir": {}}), json!({}), true, "empty and absent are one"),
+            (json!({"args": ["a"]}), json!({"args": ["a", "b"]}), false, "atomic list grew"),
+            (
+                json!({"containers": [{"name": "b", "image": "i"}]}),
+                json!({"containers": [{"name": "a"}, {"name": "b", "image": "i", "x": 1}]}),
+                true,
+                "merge list by key",
+            ),
+            (
+                json!({"containers": [{"name": "b", "image": "i"}]}),
+                json!({"containers": [{"name": "b", "image": "j"}]}),
+                false,
+                "merge list with another value",
+            ),
+        ];
+        for (wanted, found, expected, why) in cases {
+            assert_eq!(covers(&observed(found), &desired(wanted)), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_stripped_label_is_not_covered() {
+        let mut found = observed(json!({}));
+        found["metadata"]["labels"] = json!({});
+        assert!(!covers(&found, &desired(json!({}))));
+    }
+
+    #[test]
+    fn hash_ignores_the_order_of_keys() {
+        let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
+        let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
+        assert_eq!(hash(&one), hash(&two));
+        assert_eq!(hash(&one).len(), 16);
+    }
+}

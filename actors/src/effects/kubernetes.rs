@@ -1,0 +1,118 @@
+//! The API server, reduced to one call: the executor and the tests see nothing else of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A request as it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// GET, POST, PATCH, PUT or DELETE.
+    pub method: &'static str,
+    /// Path and query.
+    pub path: String,
+    /// Content type of the body; empty without body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why a call brought no object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The server answered with an error.
+    #[error("{message} ({code} {reason})")]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// Reason in the server's Status.
+        reason: String,
+        /// Its message.
+        message: String,
+    },
+    /// No answer: whether the write happened is unknown.
+    #[error("no answer from the API server: {0}")]
+    Lost(String),
+    /// Not sent: we do not hold the lease.
+    #[error("not the leader")]
+    NotLeader,
+    /// The action could not be turned into a request: a bug, or a Secret with unusable content.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Failure {
+    /// The HTTP status, 0 when there was no answer.
+    pub const fn code(&self) -> u16 {
+        match self {
+            Failure::Refused { code, .. } => *code,
+            _ => 0,
+        }
+    }
+}
+
+/// The answer's body.
+pub type Answered = Result<Vec<u8>, Failure>;
+
+/// One request to the API server.
+pub trait Kubernetes: Send + Sync + 'static {
+    /// Sends it and returns the body.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
+}
+
+/// Longest wait for an answer; below the margin of the lease, so that a write of a lost leader is over when another one begins.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(4);
+
+/// The real server.
+pub struct ApiServer {
+    client: kube::Client,
+}
+
+impl ApiServer {
+    /// Talks through `client`.
+    pub const fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Status {
+    reason: String,
+    message: String,
+    code: u16,
+}
+
+impl Kubernetes for ApiServer {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+        let client = self.client.clone();
+        Box::pin(async move {
+            let mut request = http::Request::builder().method(call.method).uri(&call.path);
+            if !call.content_type.is_empty() {
+                request = request.header(http::header::CONTENT_TYPE, call.content_type);
+            }
+            let request = request.body(call.body).map_err(|error| Failure::Unusable(error.to_string()))?;
+            match tokio::time::timeout(CALL_DEADLINE, client.request_text(request)).await {
+                Ok(Ok(text)) => Ok(text.into_bytes()),
+                Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused {
+                    code: status.code,
+                    reason: status.reason.clone(),
+                    message: status.message.clone(),
+                }),
+                Ok(Err(error)) => Err(Failure::Lost(error.to_string())),
+                Err(_) => Err(Failure::Lost(format!("none within {CALL_DEADLINE:?}"))),
+            }
+        })
+    }
+}
+
+/// Reads a Status body; for transports that hand out raw answers.
+pub fn refused(code: u16, body: &[u8]) -> Failure {
+    let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    Failure::Refused { code: if status.code == 0 { code } else { status.code }, reason: status.reason, message: status.message }
+}

@@ -1,0 +1,204 @@
+//! One lane per object and part: at most one request under way, and the newest action waits behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::action::{Planned, Slot, Urgency};
+use crate::object::Key;
+use crate::room::ActorId;
+
+/// A lane's name.
+pub type Lane = (Key, Slot);
+
+/// An action on its way to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Who asked.
+    pub actor: ActorId,
+    /// What for.
+    pub planned: Planned,
+    /// Order of arrival.
+    pub number: u64,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    running: Option<Job>,
+    waiting: Option<Job>,
+}
+
+/// All lanes.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    tracks: BTreeMap<Lane, Track>,
+    ready: BTreeSet<(Urgency, u64, Lane)>,
+    next: u64,
+    running: usize,
+    /// Actions that replaced or repeated one that was already there.
+    pub coalesced: u64,
+}
+
+impl Lanes {
+    /// Puts an action into its lane. The same action under way or waiting is not repeated; another one waiting is replaced.
+    pub fn submit(&mut self, actor: ActorId, planned: Planned) {
+        let (key, slot) = planned.action.lane();
+        let lane = (key.clone(), slot);
+        let track = self.tracks.entry(lane.clone()).or_default();
+        let same = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.planned.action == planned.action);
+        if same(&track.waiting) || (track.waiting.is_none() && same(&track.running)) {
+            self.coalesced += 1;
+            return;
+        }
+        self.next += 1;
+        let job = Job { actor, number: self.next, planned };
+        if let Some(old) = track.waiting.take() {
+            self.ready.remove(&(old.planned.action.urgency(), old.number, lane.clone()));
+            self.coalesced += 1;
+        }
+        if track.running.is_none() {
+            self.ready.insert((job.planned.action.urgency(), job.number, lane));
+        }
+        track.waiting = Some(job);
+    }
+
+    /// The next action to send: most urgent first, then oldest.
+    pub fn start(&mut self) -> Option<Job> {
+        let (_, _, lane) = self.ready.pop_first()?;
+        let track = self.tracks.get_mut(&lane)?;
+        let job = track.waiting.take()?;
+        track.running = Some(job.clone());
+        self.running += 1;
+        Some(job)
+    }
+
+    /// The request of this lane was answered and its answer is in the store.
+    pub fn finish(&mut self, lane: &Lane) {
+        let Some(track) = self.tracks.get_mut(lane) else { return };
+        if track.running.take().is_some() {
+            self.running -= 1;
+        }
+        match &track.waiting {
+            Some(job) => {
+                self.ready.insert((job.planned.action.urgency(), job.number, lane.clone()));
+            }
+            None => {
+                self.tracks.remove(lane);
+            }
+        }
+    }
+
+    /// Forgets everything that was not sent: leadership is lost or the process ends.
+    pub fn clear(&mut self) {
+        self.ready.clear();
+        self.tracks.retain(|_, track| {
+            track.waiting = None;
+            track.running.is_some()
+        });
+    }
+
+    /// Drops what an actor has waiting, since its resource is gone.
+    pub fn forget(&mut self, actor: &ActorId) {
+        let ready = &mut self.ready;
+        self.tracks.retain(|lane, track| {
+            if track.waiting.as_ref().is_some_and(|job| job.actor == *actor)
+                && let Some(job) = track.waiting.take()
+            {
+                ready.remove(&(job.planned.action.urgency(), job.number, lane.clone()));
+            }
+            track.running.is_some() || track.waiting.is_some()
+        });
+    }
+
+    /// Requests under way.
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Lanes with something waiting.
+    pub fn waiting(&self) -> usize {
+        self.tracks.values().filter(|track| track.waiting.is_some()).count()
+    }
+
+    /// Nothing under way or waiting.
+    pub fn is_empty(&self) -> bool {
+        self.tracks.is_empty()
+    }
+
+    /// What an actor has pending: verb, object, reason, under way or not.
+    pub fn pending(&self, actor: &ActorId) -> Vec<(&'static str, String, String, bool)> {
+        self.tracks
+            .values()
+            .flat_map(|track| track.running.iter().map(|job| (job, true)).chain(track.waiting.iter().map(|job| (job, false))))
+            .filter(|(job, _)| job.actor == *actor)
+            .map(|(job, running)| {
+                let (key, _) = job.planned.action.lane();
+                (job.planned.action.verb(), key.to_string(), job.planned.reason.clone(), running)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+    use crate::object::Kind;
+
+    fn read(name: &str) -> Planned {
+        Planned { action: Action::Read { key: Key::new(Kind::Pod, "n", name) }, reason: String::new() }
+    }
+
+    fn delete(name: &str, version: u64) -> Planned {
+        let key = Key::new(Kind::Pod, "n", name);
+        Planned { action: Action::Delete { key, uid: "u".into(), version }, reason: String::new() }
+    }
+
+    fn actor() -> ActorId {
+        ActorId::custom(Kind::Shard, "uid")
+    }
+
+    #[test]
+    fn one_request_per_lane_and_the_newest_waits() {
+        let mut lanes = Lanes::default();
+        lanes.submit(actor(), delete("a", 1));
+        let job = lanes.start().unwrap();
+        lanes.submit(actor(), delete("a", 2));
+        lanes.submit(actor(), delete("a", 3));
+        assert!(lanes.start().is_none(), "the lane is busy");
+        let (key, slot) = job.planned.action.lane();
+        lanes.finish(&(key.clone(), slot));
+        assert_eq!(lanes.start().unwrap().planned, delete("a", 3));
+        assert_eq!(lanes.coalesced, 1);
+    }
+
+    #[test]
+    fn the_same_action_is_not_repeated() {
+        let mut lanes = Lanes::default();
+        lanes.submit(actor(), delete("a", 1));
+        lanes.submit(actor(), delete("a", 1));
+        lanes.start().unwrap();
+        lanes.submit(actor(), delete("a", 1));
+        assert_eq!(lanes.waiting(), 0);
+        assert_eq!(lanes.coalesced, 2);
+    }
+
+    #[test]
+    fn deletions_go_before_reads() {
+        let mut lanes = Lanes::default();
+        lanes.submit(actor(), read("a"));
+        lanes.submit(actor(), delete("b", 1));
+        assert_eq!(lanes.start().unwrap().planned, delete("b", 1));
+    }
+
+    #[test]
+    fn clear_keeps_only_what_is_under_way() {
+        let mut lanes = Lanes::default();
+        lanes.submit(actor(), delete("a", 1));
+        lanes.submit(actor(), delete("b", 1));
+        let job = lanes.start().unwrap();
+        lanes.clear();
+        assert!(lanes.start().is_none());
+        let (key, slot) = job.planned.action.lane();
+        lanes.finish(&(key.clone(), slot));
+        assert!(lanes.is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! Names of the objects we handle, and the desired form of those we create.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The label by which informers find our objects, and its value (`api.md` 5.1).
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "multigres-operator");
+
+/// Every kind the operator reads or writes. The order is the order of service in lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Kind {
+    MultigresCluster,
+    TopoServer,
+    Cell,
+    TableGroup,
+    Shard,
+    StatefulSet,
+    Deployment,
+    Service,
+    ConfigMap,
+    Secret,
+    PersistentVolumeClaim,
+    Pod,
+    PodDisruptionBudget,
+}
+
+impl Kind {
+    /// All kinds, in order.
+    pub const ALL: [Kind; 13] = [
+        Kind::MultigresCluster,
+        Kind::TopoServer,
+        Kind::Cell,
+        Kind::TableGroup,
+        Kind::Shard,
+        Kind::StatefulSet,
+        Kind::Deployment,
+        Kind::Service,
+        Kind::ConfigMap,
+        Kind::Secret,
+        Kind::PersistentVolumeClaim,
+        Kind::Pod,
+        Kind::PodDisruptionBudget,
+    ];
+
+    /// API group, version and plural resource name.
+    pub const fn resource(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Kind::MultigresCluster => ("multigres.com", "v1alpha1", "multigresclusters"),
+            Kind::TopoServer => ("multigres.com", "v1alpha1", "toposervers"),
+            Kind::Cell => ("multigres.com", "v1alpha1", "cells"),
+            Kind::TableGroup => ("multigres.com", "v1alpha1", "tablegroups"),
+            Kind::Shard => ("multigres.com", "v1alpha1", "shards"),
+            Kind::StatefulSet => ("apps", "v1", "statefulsets"),
+            Kind::Deployment => ("apps", "v1", "deployments"),
+            Kind::Service => ("", "v1", "services"),
+            Kind::ConfigMap => ("", "v1", "configmaps"),
+            Kind::Secret => ("", "v1", "secrets"),
+            Kind::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
+            Kind::Pod => ("", "v1", "pods"),
+            Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
+        }
+    }
+
+    /// The name of the kind as it stands in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::MultigresCluster => "MultigresCluster",
+            Kind::TopoServer => "TopoServer",
+            Kind::Cell => "Cell",
+            Kind::TableGroup => "TableGroup",
+            Kind::Shard => "Shard",
+            Kind::StatefulSet => "StatefulSet",
+            Kind::Deployment => "Deployment",
+            Kind::Service => "Service",
+            Kind::ConfigMap => "ConfigMap",
+            Kind::Secret => "Secret",
+            Kind::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Kind::Pod => "Pod",
+            Kind::PodDisruptionBudget => "PodDisruptionBudget",
+        }
+    }
+
+    /// `apiVersion` as it stands in manifests.
+    pub fn api_version(self) -> String {
+        match self.resource() {
+            ("", version, _) => version.to_owned(),
+            (group, version, _) => format!("{group}/{version}"),
+        }
+    }
+
+    /// True for our own custom resources.
+    pub const fn is_custom(self) -> bool {
+        matches!(
+            self,
+            Kind::MultigresCluster | Kind::TopoServer | Kind::Cell | Kind::TableGroup | Kind::Shard
+        )
+    }
+
+    /// True for objects made once by POST and never applied again: a pod is replaced, a claim is patched.
+    pub const fn is_created(self) -> bool {
+        matches!(self, Kind::Pod | Kind::PersistentVolumeClaim | Kind::Secret)
+    }
+
+    /// The path of one object (`name` given) or of a namespace's or all objects of this kind.
+    pub fn path(self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let (group, version, plural) = self.resource();
+        let mut path = if group.is_empty() {
+            format!("/api/{version}")
+        } else {
+            format!("/apis/{group}/{version}")
+        };
+        if let Some(namespace) = namespace {
+            path.push_str("/namespaces/");
+            path.push_str(namespace);
+        }
+        path.push('/');
+        path.push_str(plural);
+        if let Some(name) = name {
+            path.push('/');
+            path.push_str(name);
+        }
+        path
+    }
+}
+
+/// Kind, namespace and name: what two writers would fight over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace; every kind we handle is namespaced.
+    pub namespace: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The URL path of this object.
+    pub fn path(&self) -> String {
+        self.kind.path(Some(&self.namespace), Some(&self.name))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+/// An object as we want it: only the fields we own, as they are sent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Desired {
+    /// What it is called.
+    pub key: Key,
+    /// The manifest: `apiVersion`, `kind`, `metadata` (name, namespace, labels, annotations, owner reference) and content.
+    pub body: Value,
+}
+
+impl Desired {
+    /// The desired form of a typed object; empty maps, empty lists and nulls are left out, since apply would claim them.
+    ///
+    /// # Errors
+    /// When the object cannot be serialised or has no name or namespace: a bug in a builder.
+    pub fn from_typed<K: Serialize>(kind: Kind, object: &K) -> Result<Self, serde_json::Error> {
+        let mut body = serde_json::to_value(object)?;
+        prune(&mut body);
+        if let Some(map) = body.as_object_mut() {
+            map.insert("apiVersion".to_owned(), kind.api_version().into());
+            map.insert("kind".to_owned(), kind.name().into());
+            map.remove("status");
+        }
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        if namespace.is_empty() || name.is_empty() {
+            return Err(serde::ser::Error::custom(format!("{} without namespace or name", kind.name())));
+        }
+        Ok(Self { key: Key::new(kind, &namespace, &name), body })
+    }
+}
+
+/// Removes nulls, and empty maps in metadata; `emptyDir: {}` and its like carry meaning and stay.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, v| !v.is_null());
+            for (_, v) in map.iter_mut() {
+                prune(v);
+            }
+        }
+        Value::Array(list) => {
+            for v in list {
+                prune(v);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,222 @@
+//! What actors on one thread share: the store, the executor, the directory of seats and their inboxes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use serde::Serialize;
+
+use crate::action::{Action, Planned};
+use crate::clock::Clock;
+use crate::effects::executor::Executor;
+use crate::object::{Key, Kind};
+use crate::room::{ActorId, Inspect, Observed, PoolReport, Stop, Wake};
+use crate::store::{Reference, Store};
+
+/// Called before each decision with the actor, its resource and the incarnation; for tests that force a panic.
+pub type DecisionHook = Arc<dyn Fn(&ActorId, &Key, u64) + Send + Sync>;
+
+/// Points where a test may interfere. Production sets none.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// See [`DecisionHook`].
+    pub before_decision: Option<DecisionHook>,
+}
+
+/// Most dirty keys an inbox names; beyond that the actor looks at everything anyway, so only the count goes on.
+const INBOX_KEYS: usize = 64;
+
+/// What changed since an actor last looked.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Inbox {
+    dirty: BTreeMap<Key, jiff::Timestamp>,
+    /// Changes of keys that were dirty already.
+    pub coalesced: u64,
+    /// Changes beyond the bound, which wake but are not named.
+    pub refused: u64,
+}
+
+impl Inbox {
+    /// Keys waiting to be looked at.
+    pub fn depth(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Since when the oldest one waits.
+    pub fn oldest(&self) -> Option<jiff::Timestamp> {
+        self.dirty.values().min().copied()
+    }
+
+    fn put(&mut self, key: Key, now: jiff::Timestamp) {
+        if self.dirty.contains_key(&key) {
+            self.coalesced += 1;
+        } else if self.dirty.len() >= INBOX_KEYS {
+            self.refused += 1;
+        } else {
+            self.dirty.insert(key, now);
+        }
+    }
+}
+
+/// Where an actor sits.
+pub struct Seat {
+    /// Number of lives this seat has seen.
+    pub incarnation: u64,
+    /// Its address.
+    pub wake: Recipient<Wake>,
+    /// Its address, for questions.
+    pub inspect: Recipient<Inspect>,
+    /// Its address, for the end.
+    pub stop: Recipient<Stop>,
+}
+
+/// The shared part.
+pub struct World {
+    /// Observations.
+    pub store: RefCell<Store>,
+    /// Lanes to the API server.
+    pub executor: RefCell<Executor>,
+    /// The time.
+    pub clock: Clock,
+    /// See [`Hooks`].
+    pub hooks: Hooks,
+    /// Images and other values of the operator's own environment.
+    pub defaults: crds::resolve::OperatorDefaults,
+    /// Every kind was listed at least once.
+    pub synced: Cell<bool>,
+    /// Who sits where.
+    pub seats: RefCell<BTreeMap<ActorId, Seat>>,
+    inboxes: RefCell<BTreeMap<ActorId, Inbox>>,
+    reports: RefCell<BTreeMap<ActorId, PoolReport>>,
+    referrers: RefCell<BTreeMap<ActorId, BTreeSet<Key>>>,
+}
+
+impl World {
+    /// A world in which nothing is known.
+    pub fn new(executor: Executor, clock: Clock, hooks: Hooks, defaults: crds::resolve::OperatorDefaults) -> Self {
+        Self {
+            store: RefCell::default(),
+            executor: RefCell::new(executor),
+            clock,
+            hooks,
+            defaults,
+            synced: Cell::new(false),
+            seats: RefCell::default(),
+            inboxes: RefCell::default(),
+            reports: RefCell::default(),
+            referrers: RefCell::default(),
+        }
+    }
+
+    /// The snapshot for a decision; None while informers are not synced or when the resource is gone.
+    pub fn snapshot(&self, id: &ActorId) -> Option<Observed> {
+        if !self.synced.get() || !self.executor.borrow().leads() {
+            return None;
+        }
+        let store = self.store.borrow();
+        let me = store.by_uid(&id.uid)?.clone();
+        let group = store.group(store.group_of(me.key())?);
+        let troubles =
+            group.iter().map(|entry| entry.key()).filter_map(|key| Some((key.clone(), store.trouble(key)?.clone())));
+        let mut troubles: BTreeMap<_, _> = troubles.collect();
+        troubles.extend(store.troubles_in(&me.key().namespace));
+        let references = self.referrers.borrow().get(id).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let references = references
+            .into_iter()
+            .map(|key| {
+                let state = store.reference(&key).cloned().unwrap_or(Reference::Unknown);
+                (key, state)
+            })
+            .collect();
+        let wants = self
+            .reports
+            .borrow()
+            .iter()
+            .filter(|(pool, _)| pool.uid == id.uid)
+            .filter_map(|(pool, report)| Some((pool.pool.clone()?, report.clone())))
+            .collect();
+        Some(Observed { me, group, troubles, references, wants })
+    }
+
+    /// Marks `key` dirty for an actor and wakes it.
+    pub fn wake(&self, id: &ActorId, key: &Key) {
+        let now = self.clock.now();
+        self.inboxes.borrow_mut().entry(id.clone()).or_default().put(key.clone(), now);
+        if let Some(seat) = self.seats.borrow().get(id) {
+            // A full mailbox holds a Wake already.
+            let _ = seat.wake.try_send(Wake);
+        }
+    }
+
+    /// The actor looked at its snapshot.
+    pub fn inbox_taken(&self, id: &ActorId) {
+        if let Some(inbox) = self.inboxes.borrow_mut().get_mut(id) {
+            inbox.dirty.clear();
+        }
+    }
+
+    /// An actor's inbox.
+    pub fn inbox(&self, id: &ActorId) -> Inbox {
+        self.inboxes.borrow().get(id).cloned().unwrap_or_default()
+    }
+
+    /// Hands an action to the executor.
+    pub fn submit(&self, id: &ActorId, planned: Planned) {
+        self.executor.borrow_mut().submit(id, planned);
+    }
+
+    /// Takes in what a pool tells its shard.
+    pub fn report(&self, pool: &ActorId, report: PoolReport) {
+        let changed = self.reports.borrow().get(pool) != Some(&report);
+        if changed {
+            self.reports.borrow_mut().insert(pool.clone(), report);
+            let shard = ActorId::custom(Kind::Shard, &pool.uid);
+            let key = self.store.borrow().by_uid(&pool.uid).map(|entry| entry.key().clone());
+            if let Some(key) = key {
+                self.wake(&shard, &key);
+            }
+        }
+    }
+
+    /// Declares which user objects an actor depends on; unknown ones are read.
+    pub fn refer(&self, id: &ActorId, keys: &[Key]) {
+        let wanted: BTreeSet<Key> = keys.iter().cloned().collect();
+        if self.referrers.borrow().get(id) == Some(&wanted) || (wanted.is_empty() && !self.referrers.borrow().contains_key(id)) {
+            return;
+        }
+        self.referrers.borrow_mut().insert(id.clone(), wanted);
+        for key in keys {
+            if self.store.borrow_mut().refer(key) {
+                self.read(id, key, "a reference that is not known yet");
+            } else {
+                self.wake(id, key);
+            }
+        }
+        self.trim_references();
+    }
+
+    /// Who depends on a user object.
+    pub fn referrers(&self, key: &Key) -> Vec<ActorId> {
+        self.referrers.borrow().iter().filter(|(_, keys)| keys.contains(key)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Asks for a live read.
+    pub fn read(&self, id: &ActorId, key: &Key, reason: &str) {
+        self.submit(id, Planned { action: Action::Read { key: key.clone() }, reason: reason.to_owned() });
+    }
+
+    /// An actor's resource is gone: nothing of it stays.
+    pub fn forget(&self, id: &ActorId) {
+        self.inboxes.borrow_mut().remove(id);
+        self.reports.borrow_mut().remove(id);
+        self.referrers.borrow_mut().remove(id);
+        self.executor.borrow_mut().forget(id);
+        self.trim_references();
+    }
+
+    fn trim_references(&self) {
+        let wanted = self.referrers.borrow().values().flatten().cloned().collect();
+        self.store.borrow_mut().keep_references(&wanted);
+    }
+}
