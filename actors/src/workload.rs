@@ -401,3 +401,98 @@ impl Stateless {
         }
     }
 }
+
+/// Where the sampling rules of traces are mounted.
+const SAMPLING_DIR: &str = "/etc/otel";
+
+/// What telemetry adds to a container and its pod.
+#[derive(Default)]
+pub struct Telemetry {
+    /// Variables, in the order the Go operator has them.
+    pub env: Vec<EnvVar>,
+    /// The sampling rules.
+    pub mount: Option<VolumeMount>,
+    /// The volume with the sampling rules.
+    pub volume: Option<Volume>,
+}
+
+/// Whose telemetry it is; multiadmin sends none of this.
+pub struct Attributes<'a> {
+    /// Project, or the cluster's name.
+    pub project: &'a str,
+    /// Cluster.
+    pub cluster: &'a str,
+    /// Component.
+    pub component: &'a str,
+}
+
+/// Telemetry settings of one container. Nothing is taken from our own environment: a change of it would restart pods.
+pub fn telemetry(config: Option<&ObservabilityConfig>, attributes: Option<&Attributes<'_>>) -> Telemetry {
+    let Some(config) = config else { return Telemetry::default() };
+    let set = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+    let endpoints = [&config.otlp_endpoint, &config.otlp_metrics_endpoint];
+    let off = endpoints.iter().all(|endpoint| set(endpoint).is_none())
+        || config.otlp_endpoint.as_deref() == Some("disabled");
+    let mut result = Telemetry::default();
+    if !off {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &config.otlp_endpoint),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &config.otlp_metrics_endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", &config.otlp_protocol),
+            ("OTEL_TRACES_EXPORTER", &config.traces_exporter),
+            ("OTEL_METRICS_EXPORTER", &config.metrics_exporter),
+            ("OTEL_LOGS_EXPORTER", &config.logs_exporter),
+            ("OTEL_METRIC_EXPORT_INTERVAL", &config.metric_export_interval),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &config.metrics_temporality),
+            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", &config.histogram_aggregation),
+            ("OTEL_TRACES_SAMPLER", &config.traces_sampler),
+        ] {
+            result.env.extend(set(value).map(|value| env(name, value)));
+        }
+        if let Some(Attributes { project, cluster, component }) = attributes {
+            let value = format!("multigres.project={project},multigres.cluster={cluster},multigres.component={component}");
+            result.env.push(env("OTEL_RESOURCE_ATTRIBUTES", value));
+        }
+    }
+    if let Some(sampling) = &config.sampling_config_ref {
+        if !off {
+            let key = sampling.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("sampling-config.yaml");
+            result.env.push(env("OTEL_TRACES_SAMPLER_CONFIG", format!("{SAMPLING_DIR}/{key}")));
+        }
+        result.mount = Some(mount_ro("otel-sampling-config", SAMPLING_DIR));
+        result.volume = Some(config_volume("otel-sampling-config", &sampling.name, None));
+    }
+    result
+}
+
+/// Mode of Secrets that any user in the pod may read.
+pub const READABLE: i32 = 0o444;
+
+/// Name of the certificate, its Secret and its only DNS name (`workloads.md` 11.1).
+pub fn certificate_name(component: &str, cluster: &str, namespace: &str) -> String {
+    format!("{component}.{cluster}.{namespace}.multigres.internal")
+}
+
+/// Flags with which a component serves gRPC, flag and value apart.
+pub fn serve_tls(dir: &str) -> Vec<String> {
+    [("--grpc-cert", "tls.crt"), ("--grpc-key", "tls.key"), ("--grpc-ca", "ca.crt"), ("--grpc-server-ca", "ca.crt")]
+        .iter()
+        .flat_map(|(flag, file)| [(*flag).to_owned(), format!("{dir}/{file}")])
+        .collect()
+}
+
+/// Flags with which a component calls poolers.
+pub fn call_tls(dir: &str, cluster: &str, namespace: &str) -> Vec<String> {
+    let mut args: Vec<String> = [
+        ("--multipooler-grpc-cert", "tls.crt"),
+        ("--multipooler-grpc-key", "tls.key"),
+        ("--multipooler-grpc-ca", "ca.crt"),
+    ]
+    .iter()
+    .flat_map(|(flag, file)| [(*flag).to_owned(), format!("{dir}/{file}")])
+    .collect();
+    args.push("--multipooler-grpc-server-name".to_owned());
+    args.push(certificate_name("multipooler", cluster, namespace));
+    args.push("--multipooler-grpc-require-tls".to_owned());
+    args
+}

@@ -1,0 +1,154 @@
+//! The objects of a Cell: its own TopoServer, and the gateway with its Service.
+
+use crds::Cell;
+use k8s_openapi::api::core::v1::Container;
+
+use crate::labels::{self, Map};
+use crate::object::{Desired, Kind};
+use crate::workload::{
+    self, Attributes, Owner, Placement, Pull, READABLE, RenderError, Stateless, mount_ro, pod_ip, port, probes,
+    secret_volume, service_port, strings,
+};
+
+const HTTP_PORT: i32 = 15100;
+const GRPC_PORT: i32 = 15170;
+/// Port for read-write sessions.
+pub const PG_PORT: i32 = 5432;
+/// Port for sessions on replicas.
+pub const PG_REPLICA_PORT: i32 = 5433;
+const MESH_DIR: &str = "/etc/multigateway/tls-internal";
+const PUBLIC_DIR: &str = "/etc/multigateway/tls";
+
+/// Renders the gateway's Deployment and Service.
+///
+/// # Errors
+/// When the Cell is not one from the API server, or belongs to no cluster.
+pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
+    let owner = Owner::new(Kind::Cell, &cell.metadata)?;
+    let cluster = owner.cluster()?.to_owned();
+    let name = cell.spec.name.as_str();
+    let mut further = vec![(labels::CELL, name)];
+    further.extend(cell.spec.zone_id.as_deref().map(|zone| (labels::ZONE_ID, zone)));
+    further.extend(cell.spec.region.as_deref().map(|region| (labels::REGION, region)));
+    let own = labels::standard(&cluster, "multigateway", &further);
+    let service = workload::service(
+        owner.child(crds::name::gateway_service(&cluster, name), own.clone()),
+        labels::selector(&own),
+        vec![service_port("http", HTTP_PORT), service_port("grpc", GRPC_PORT), service_port("postgres", PG_PORT)],
+    );
+    Ok(vec![
+        Desired::from_typed(Kind::Deployment, &gateway(cell, &owner, &cluster, own).build())?,
+        Desired::from_typed(Kind::Service, &service)?,
+    ])
+}
+
+fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
+    let spec = &cell.spec;
+    let project = owner.project.as_deref().unwrap_or(cluster);
+    let attributes = Attributes { project, cluster, component: "multigateway" };
+    let telemetry = workload::telemetry(spec.observability.as_ref(), Some(&attributes));
+    let mut args = arguments(cell);
+    let mut mounts = Vec::from_iter(telemetry.mount);
+    let mut volumes = Vec::from_iter(telemetry.volume);
+    if workload::enabled(spec.internal_tls.as_ref()) {
+        args.extend(workload::serve_tls(MESH_DIR));
+        args.extend(workload::call_tls(MESH_DIR, cluster, &owner.namespace));
+        mounts.push(mount_ro("tls-certs-internal", MESH_DIR));
+        let secret = workload::certificate_name("multigateway", cluster, &owner.namespace);
+        volumes.push(secret_volume("tls-certs-internal", &secret, READABLE, None));
+    }
+    if spec.cert_common_name.as_deref().is_some_and(|name| !name.is_empty()) {
+        args.extend([
+            "--pg-tls-cert-file".to_owned(),
+            format!("{PUBLIC_DIR}/tls.crt"),
+            "--pg-tls-key-file".to_owned(),
+            format!("{PUBLIC_DIR}/tls.key"),
+        ]);
+        mounts.push(mount_ro("tls-certs", PUBLIC_DIR));
+        volumes.push(secret_volume("tls-certs", "generated-certs", READABLE, None));
+    }
+    let mut env = vec![pod_ip()];
+    env.extend(telemetry.env);
+    let container = Container {
+        name: "multigateway".to_owned(),
+        image: Some(workload::image(&spec.images.multigateway, crds::image::MULTIGATEWAY)),
+        args: Some(args),
+        env: Some(env),
+        ports: Some(vec![
+            port("http", HTTP_PORT),
+            port("grpc", GRPC_PORT),
+            port("postgres", PG_PORT),
+            port("pg-replica", PG_REPLICA_PORT),
+        ]),
+        resources: spec.multigateway.stateless.resources.clone(),
+        volume_mounts: workload::listed(mounts),
+        security_context: Some(workload::unprivileged(None, None)),
+        ..Container::default()
+    };
+    let stateless = &spec.multigateway.stateless;
+    Stateless {
+        metadata: owner.child(crds::name::gateway_deployment(cluster, &spec.name), own),
+        replicas: stateless.replicas.unwrap_or(1),
+        exclusive: false,
+        pod_labels: stateless.pod_labels.clone(),
+        pod_annotations: Some(labels::pod_annotations(stateless.pod_annotations.as_ref(), project)),
+        placement: Placement {
+            nodes: nodes(cell),
+            affinity: stateless.affinity.clone(),
+            tolerations: spec.multigateway_placement.as_ref().and_then(|p| p.tolerations.clone()),
+        },
+        pull: Pull { policy: spec.images.image_pull_policy.clone(), secrets: spec.images.image_pull_secrets.clone() },
+        container: probes("/live", "/ready", HTTP_PORT).on(container),
+        volumes,
+    }
+}
+
+/// The nodes of the cell.
+fn nodes(cell: &Cell) -> Option<Map> {
+    let pair = |key: &str, value: &String| Map::from([(key.to_owned(), value.clone())]);
+    cell.spec
+        .zone_id
+        .as_ref()
+        .map(|zone| pair(labels::NODE_ZONE, zone))
+        .or_else(|| cell.spec.region.as_ref().map(|region| pair(labels::NODE_REGION, region)))
+}
+
+fn arguments(cell: &Cell) -> Vec<String> {
+    let spec = &cell.spec;
+    // The first argument names the program: the image has no entry point (`workloads.md` T10).
+    let mut args = strings(["multigateway"]);
+    let mut pair = |flag: &str, value: &str| args.extend([flag.to_owned(), value.to_owned()]);
+    pair("--http-port", "15100");
+    pair("--grpc-port", "15170");
+    pair("--pg-port", "5432");
+    pair("--pg-replica-port", "5433");
+    pair("--topo-global-server-addresses", &spec.global_topo_server.address);
+    pair("--topo-global-root", &spec.global_topo_server.root_path);
+    pair("--cell", &spec.name);
+    pair("--log-level", &workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multigateway)));
+    args.push("--hostname=$(POD_IP)".to_owned());
+    args.extend(buffering(cell));
+    args
+}
+
+/// Buffering long enough for a planned switchover and the next one after it. Window and maximum are one choice: the
+/// gateway refuses a maximum below the window, so a user who sets either gets the gateway's own value of the other.
+fn buffering(cell: &Cell) -> Vec<String> {
+    let Some(buffer) = &cell.spec.multigateway.buffer else { return Vec::new() };
+    let mut args: Vec<String> = buffer.enabled.iter().map(|on| format!("--buffer-enabled={on}")).collect();
+    let on = buffer.enabled == Some(true);
+    let timed = on && buffer.window.is_none() && buffer.max_failover_duration.is_none();
+    let number = |value: Option<i32>| value.map(|v| v.to_string());
+    for (flag, user, ours) in [
+        ("--buffer-window", buffer.window.clone(), timed.then_some("20s")),
+        ("--buffer-max-failover-duration", buffer.max_failover_duration.clone(), timed.then_some("30s")),
+        ("--buffer-min-time-between-failovers", buffer.min_time_between_failovers.clone(), on.then_some("15s")),
+        ("--buffer-size", number(buffer.size), None),
+        ("--buffer-drain-concurrency", number(buffer.drain_concurrency), on.then_some("16")),
+    ] {
+        if let Some(value) = user.or_else(|| ours.map(str::to_owned)) {
+            args.extend([flag.to_owned(), value]);
+        }
+    }
+    args
+}
