@@ -1,0 +1,315 @@
+//! One running control plane.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+use crate::{
+    audit::Audit,
+    binaries::Binaries,
+    certificates::write_kubeconfig,
+    components::Components,
+    process::{Process, Running, Signal, signal_pid},
+    slot::Slot,
+    stages, wait,
+};
+
+/// For everything that a healthy plane does within seconds; long because a loaded machine is slow.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How to start a plane.
+#[derive(Clone, Debug)]
+pub struct PlaneOptions {
+    /// Where its files go; a temporary folder without it.
+    pub dir: Option<PathBuf>,
+    /// Keep the files when the plane stops. They are kept anyway when the test fails.
+    pub keep: bool,
+    /// Nodes in each of the three zones.
+    pub nodes_per_zone: usize,
+    /// Survive this process.
+    pub detach: bool,
+    /// Part of the temporary folder's name.
+    pub name: String,
+}
+
+impl Default for PlaneOptions {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            keep: false,
+            nodes_per_zone: 1,
+            detach: false,
+            name: "plane".to_owned(),
+        }
+    }
+}
+
+/// A running control plane; ends when dropped unless it is detached.
+pub struct Plane {
+    dir: PathBuf,
+    keep: bool,
+    detach: bool,
+    binaries: Binaries,
+    slot: Arc<Slot>,
+    client: Client,
+    kubeconfig: PathBuf,
+    api_server: String,
+    processes: Mutex<BTreeMap<Process, Running>>,
+}
+
+impl Plane {
+    /// Starts a plane and waits until its nodes take pods.
+    pub async fn start(options: PlaneOptions) -> anyhow::Result<Self> {
+        let binaries = tokio::task::spawn_blocking(Binaries::locate).await??;
+        let slot = Arc::new(Slot::take()?);
+        let dir = folder(&options)?;
+        let components = Components::new(&binaries, &dir, &slot, options.detach)?;
+        components.prepare()?;
+        fs::write(
+            dir.join("kwok.yaml"),
+            "apiVersion: config.kwok.x-k8s.io/v1alpha1\nkind: KwokConfiguration\n",
+        )?;
+        let kubeconfig = dir.join("admin.kubeconfig");
+        let api_server = components.api_server();
+        let client = connect(&kubeconfig).await?;
+        let mut plane = Self {
+            dir: dir.clone(),
+            keep: options.keep,
+            detach: options.detach,
+            binaries: binaries.clone(),
+            slot: Arc::clone(&slot),
+            client,
+            kubeconfig,
+            api_server,
+            processes: Mutex::default(),
+        };
+        let started = plane.bring_up(&components, options.nodes_per_zone).await;
+        if started.is_err() {
+            // Nobody will look after it, and its logs tell why.
+            plane.detach = false;
+            plane.keep = true;
+            started.with_context(|| format!("logs are in {}", dir.join("logs").display()))?;
+        }
+        Ok(plane)
+    }
+
+    async fn bring_up(
+        &self,
+        components: &Components<'_>,
+        nodes_per_zone: usize,
+    ) -> anyhow::Result<()> {
+        self.run(components, Process::Etcd)?;
+        self.run(components, Process::ApiServer)?;
+        wait::until("the API server", DEADLINE, async || {
+            self.check()?;
+            let request = ::http::Request::get("/readyz").body(Vec::new())?;
+            Ok(self.client.request_text(request).await.ok())
+        })
+        .await?;
+        self.run(components, Process::ControllerManager)?;
+        self.run(components, Process::Scheduler)?;
+        stages::install(&self.client).await?;
+        self.run(components, Process::Kwok)?;
+        stages::nodes(&self.client, nodes_per_zone).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        wait::object(
+            accounts,
+            "default",
+            "the controller manager",
+            DEADLINE,
+            |_| true,
+        )
+        .await?;
+        self.check()
+    }
+
+    fn run(&self, components: &Components<'_>, process: Process) -> anyhow::Result<()> {
+        let running = components.start(process)?;
+        self.processes().insert(process, running);
+        Ok(())
+    }
+
+    fn processes(&self) -> std::sync::MutexGuard<'_, BTreeMap<Process, Running>> {
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails if a process of the plane has ended.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.processes().values_mut().try_for_each(Running::check)
+    }
+
+    /// A client with all rights (user `admin`).
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The API server's address.
+    pub fn api_server(&self) -> String {
+        self.api_server.clone()
+    }
+
+    /// The folder of the plane's files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The programs.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// The network of the pods' addresses, a /16 that no other plane of this machine has.
+    pub fn pod_cidr(&self) -> String {
+        self.slot.pod_cidr()
+    }
+
+    /// A free port on 127.0.0.1 that no other plane of this machine hands out.
+    pub fn free_port(&self) -> anyhow::Result<u16> {
+        self.slot.port()
+    }
+
+    pub(crate) fn slot(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot)
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self.dir.join("audit.log"), self.client())
+    }
+
+    /// Writes a kubeconfig with a token of a ServiceAccount that holds for a day.
+    pub async fn service_account_kubeconfig(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(24 * 60 * 60),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest {
+            spec,
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("failed to get a token of {namespace}/{name}"))?;
+        let token = answer.status.context("the answer has no token")?.token;
+        let path = self.dir.join(format!("{namespace}.{name}.kubeconfig"));
+        write_kubeconfig(
+            &path,
+            &self.api_server,
+            &self.dir.join("ca.crt"),
+            &json!({ "token": token }),
+        )?;
+        Ok(path)
+    }
+
+    /// Runs kubectl as administrator.
+    pub fn kubectl(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.tool("kubectl", args)
+    }
+
+    /// Runs Helm as administrator.
+    pub fn helm(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.tool("helm", args)
+    }
+
+    fn tool(&self, program: &str, args: &[&str]) -> anyhow::Result<Output> {
+        Command::new(self.binaries.path(program))
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.dir.join("kubectl"))
+            .env("HELM_CACHE_HOME", self.dir.join("helm/cache"))
+            .env("HELM_CONFIG_HOME", self.dir.join("helm/config"))
+            .env("HELM_DATA_HOME", self.dir.join("helm/data"))
+            .output()
+            .with_context(|| format!("failed to run {program}"))
+    }
+
+    /// The process id of a component.
+    pub fn pid(&self, process: Process) -> anyhow::Result<u32> {
+        let processes = self.processes();
+        Ok(processes
+            .get(&process)
+            .ok_or_else(|| anyhow!("{} is not running", process.program()))?
+            .pid())
+    }
+
+    /// The process ids of all components.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes().values().map(Running::pid).collect()
+    }
+
+    /// Sends a signal to a component.
+    pub fn signal(&self, process: Process, signal: Signal) -> anyhow::Result<()> {
+        signal_pid(self.pid(process)?, signal)
+    }
+
+    /// Ends the plane, a detached one too.
+    pub fn stop(mut self) {
+        self.detach = false;
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        let processes = std::mem::take(&mut *self.processes());
+        if self.detach {
+            processes.into_values().for_each(Running::forget);
+            return;
+        }
+        // Clients first, so that their last lines are not about servers that went away.
+        processes.into_values().rev().for_each(drop);
+        if self.keep || std::thread::panicking() {
+            eprintln!("the plane's files are kept in {}", self.dir.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("failed to remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// A client that uses a kubeconfig.
+pub async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let config = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+fn folder(options: &PlaneOptions) -> anyhow::Result<PathBuf> {
+    let random = fs::read_to_string("/proc/sys/kernel/random/uuid").context("no random number")?;
+    let short: String = random.chars().take(8).collect();
+    let dir = match &options.dir {
+        Some(dir) => dir.clone(),
+        None => std::env::temp_dir().join(format!("multigres-{}-{short}", options.name)),
+    };
+    fs::create_dir_all(dir.join("logs"))
+        .with_context(|| format!("failed to create {}", dir.display()))?;
+    Ok(dir.canonicalize()?)
+}
