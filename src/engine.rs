@@ -1,0 +1,134 @@
+//! The actors on their thread. Nothing else in the process names the `actors` crate.
+//!
+//! The actors share one thread with a LocalSet of its own; their I/O runs on the process' worker threads. The thread
+//! ends when the [`Engine`] is stopped, and the process ends when the thread does so by itself.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+
+pub use actors::operator::{Handle, Hooks, Inspection, Leadership, SampleKind};
+pub use actors::metric::Sample;
+
+/// Stack of the actors' thread. Decisions are shallow; the pages are only used when touched.
+const STACK: usize = 2 * 1024 * 1024;
+
+/// How long the actors' thread may take to end after it was told to.
+const STOP: Duration = Duration::from_secs(1);
+
+/// Why the actors did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The thread or its event loop could not be made.
+    #[error("unable to start the actors' thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The thread ended before the actors were up.
+    #[error("the actors' thread ended while starting")]
+    Ended,
+}
+
+/// What the process tells the actors.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Namespace of the operator.
+    pub namespace: String,
+    /// Name of this process in events.
+    pub identity: String,
+    /// `MULTIGRES_IMAGE_*` variables that are set.
+    pub image_overrides: BTreeMap<String, String>,
+    /// Test hooks.
+    pub hooks: Hooks,
+}
+
+/// An answer of the actors that is still to come.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the servers ask: the actors, or a test.
+pub trait Actors: Send + Sync + 'static {
+    /// State of an object; None when it is not known.
+    fn inspect(&self, what: Inspection) -> Answer<'_, Option<Value>>;
+    /// All metrics; empty when the actors are gone.
+    fn samples(&self) -> Answer<'_, Vec<Sample>>;
+    /// Ready to work.
+    ///
+    /// # Errors
+    /// What is missing.
+    fn ready(&self) -> Result<(), String>;
+}
+
+impl Actors for Handle {
+    fn inspect(&self, what: Inspection) -> Answer<'_, Option<Value>> {
+        Box::pin(Handle::inspect(self, what))
+    }
+
+    fn samples(&self) -> Answer<'_, Vec<Sample>> {
+        Box::pin(Handle::samples(self))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Handle::ready(self)
+    }
+}
+
+/// The running actors.
+pub struct Engine {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Engine {
+    /// Starts the actors' thread; `io` is the runtime on which they do I/O.
+    ///
+    /// # Errors
+    /// When the thread cannot be made or ends at once.
+    pub async fn start(
+        client: kube::Client,
+        leadership: watch::Receiver<Leadership>,
+        settings: Settings,
+        io: Runtime,
+    ) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let (send, started) = oneshot::channel();
+        std::thread::Builder::new().name("actors".to_owned()).stack_size(STACK).spawn(move || {
+            let _end = end; // dropped when the thread ends, in a panic too
+            let settings = actors::operator::Settings {
+                namespace: settings.namespace,
+                identity: settings.identity,
+                image_overrides: settings.image_overrides,
+                io,
+                hooks: settings.hooks,
+            };
+            LocalSet::new().block_on(&runtime, async move {
+                let _ = send.send(actors::operator::start(client, leadership, settings).await);
+                let _ = stopped.await;
+            });
+        })?;
+        let handle = started.await.map_err(|_| Error::Ended)?;
+        Ok(Self { handle, stop: Some(stop), ended })
+    }
+
+    /// Asks and drains the actors.
+    pub fn handle(&self) -> Arc<Handle> {
+        Arc::new(self.handle.clone())
+    }
+
+    /// Returns when the actors' thread has ended without being asked to.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.ended).await;
+    }
+
+    /// Ends the thread; drain first.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        let _ = tokio::time::timeout(STOP, &mut self.ended).await;
+    }
+}
