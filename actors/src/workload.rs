@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crds::{BackupConfig, InternalTlsConfig, ObservabilityConfig, PvcDeletionPolicy};
+use serde::Serialize;
+
 use crate::labels::{self, Map};
 use crate::object::Kind;
 
@@ -122,6 +125,47 @@ pub struct Pull {
     pub policy: Option<String>,
     /// `imagePullSecrets`.
     pub secrets: Option<Vec<LocalObjectReference>>,
+}
+
+/// The text of a string or of an enumeration of the API, as it stands in manifests; `None` when absent or empty.
+pub fn text(value: &impl Serialize) -> Option<String> {
+    let value = serde_json::to_value(value).ok()?;
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// A log level as the binaries take it.
+pub fn log_level(level: Option<&impl Serialize>) -> String {
+    level.and_then(text).unwrap_or_else(|| "info".to_owned())
+}
+
+/// The image asked for, else the default.
+pub fn image(asked: &impl Serialize, default: &str) -> String {
+    text(asked).unwrap_or_else(|| default.to_owned())
+}
+
+/// True when components talk mutual TLS.
+pub fn mesh(config: Option<&InternalTlsConfig>) -> bool {
+    config.is_some_and(|config| config.enabled == Some(true))
+}
+
+/// True when volumes go with their owner.
+pub fn deleted_with_owner(policy: Option<&PvcDeletionPolicy>) -> bool {
+    policy.and_then(|policy| text(&policy.when_deleted)).as_deref() == Some("Delete")
+}
+
+/// True when volumes go with their pod. That is the default of a policy that does not say.
+pub fn deleted_with_pod(policy: Option<&PvcDeletionPolicy>) -> bool {
+    policy.and_then(|policy| text(&policy.when_scaled)).as_deref() == Some("Delete")
+}
+
+/// True when backups go to an object store.
+pub fn is_s3(backup: &BackupConfig) -> bool {
+    text(&backup.type_).as_deref() == Some("s3")
+}
+
+/// The user's own certificates for pgBackRest.
+pub fn own_pgbackrest_secret(backup: &BackupConfig) -> Option<String> {
+    backup.pgbackrest_tls.as_ref().and_then(|tls| text(&tls.secret_name))
 }
 
 /// Owned strings.
@@ -289,9 +333,9 @@ pub fn listed<T>(items: Vec<T>) -> Option<Vec<T>> {
 }
 
 /// What a claim asks for.
-pub fn claim_spec(size: &str, class: Option<&str>, modes: Option<&Vec<String>>) -> PersistentVolumeClaimSpec {
+pub fn claim_spec(size: &str, class: Option<&str>, modes: &[String]) -> PersistentVolumeClaimSpec {
     PersistentVolumeClaimSpec {
-        access_modes: modes.filter(|m| !m.is_empty()).cloned().or_else(|| Some(strings(["ReadWriteOnce"]))),
+        access_modes: listed(modes.to_vec()).or_else(|| Some(strings(["ReadWriteOnce"]))),
         resources: Some(VolumeResourceRequirements {
             requests: Some([("storage".to_owned(), Quantity(size.to_owned()))].into()),
             limits: None,
@@ -429,25 +473,24 @@ pub struct Attributes<'a> {
 /// Telemetry settings of one container. Nothing is taken from our own environment: a change of it would restart pods.
 pub fn telemetry(config: Option<&ObservabilityConfig>, attributes: Option<&Attributes<'_>>) -> Telemetry {
     let Some(config) = config else { return Telemetry::default() };
-    let set = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
-    let endpoints = [&config.otlp_endpoint, &config.otlp_metrics_endpoint];
-    let off = endpoints.iter().all(|endpoint| set(endpoint).is_none())
-        || config.otlp_endpoint.as_deref() == Some("disabled");
+    let endpoint = text(&config.otlp_endpoint);
+    let silent = endpoint.is_none() && text(&config.otlp_metrics_endpoint).is_none();
+    let off = silent || endpoint.as_deref() == Some("disabled");
     let mut result = Telemetry::default();
     if !off {
         for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &config.otlp_endpoint),
-            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &config.otlp_metrics_endpoint),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", &config.otlp_protocol),
-            ("OTEL_TRACES_EXPORTER", &config.traces_exporter),
-            ("OTEL_METRICS_EXPORTER", &config.metrics_exporter),
-            ("OTEL_LOGS_EXPORTER", &config.logs_exporter),
-            ("OTEL_METRIC_EXPORT_INTERVAL", &config.metric_export_interval),
-            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &config.metrics_temporality),
-            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", &config.histogram_aggregation),
-            ("OTEL_TRACES_SAMPLER", &config.traces_sampler),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", text(&config.otlp_endpoint)),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", text(&config.otlp_metrics_endpoint)),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", text(&config.otlp_protocol)),
+            ("OTEL_TRACES_EXPORTER", text(&config.traces_exporter)),
+            ("OTEL_METRICS_EXPORTER", text(&config.metrics_exporter)),
+            ("OTEL_LOGS_EXPORTER", text(&config.logs_exporter)),
+            ("OTEL_METRIC_EXPORT_INTERVAL", text(&config.metric_export_interval)),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", text(&config.metrics_temporality)),
+            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", text(&config.histogram_aggregation)),
+            ("OTEL_TRACES_SAMPLER", text(&config.traces_sampler)),
         ] {
-            result.env.extend(set(value).map(|value| env(name, value)));
+            result.env.extend(value.map(|value| env(name, value)));
         }
         if let Some(Attributes { project, cluster, component }) = attributes {
             let value = format!("multigres.project={project},multigres.cluster={cluster},multigres.component={component}");
@@ -456,7 +499,7 @@ pub fn telemetry(config: Option<&ObservabilityConfig>, attributes: Option<&Attri
     }
     if let Some(sampling) = &config.sampling_config_ref {
         if !off {
-            let key = sampling.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("sampling-config.yaml");
+            let key = text(&sampling.key).unwrap_or_else(|| "sampling-config.yaml".to_owned());
             result.env.push(env("OTEL_TRACES_SAMPLER_CONFIG", format!("{SAMPLING_DIR}/{key}")));
         }
         result.mount = Some(mount_ro("otel-sampling-config", SAMPLING_DIR));

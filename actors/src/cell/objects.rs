@@ -1,6 +1,7 @@
 //! The objects of a Cell: its own TopoServer, and the gateway with its Service.
 
 use crds::Cell;
+use crds::name::{Limit, join};
 use k8s_openapi::api::core::v1::Container;
 
 use crate::labels::{self, Map};
@@ -32,7 +33,7 @@ pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
     further.extend(cell.spec.region.as_deref().map(|region| (labels::REGION, region)));
     let own = labels::standard(&cluster, "multigateway", &further);
     let service = workload::service(
-        owner.child(crds::name::gateway_service(&cluster, name), own.clone()),
+        owner.child(join(Limit::Service, &[&cluster, name, "multigateway"]), own.clone()),
         labels::selector(&own),
         vec![service_port("http", HTTP_PORT), service_port("grpc", GRPC_PORT), service_port("postgres", PG_PORT)],
     );
@@ -50,7 +51,7 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
     let mut args = arguments(cell);
     let mut mounts = Vec::from_iter(telemetry.mount);
     let mut volumes = Vec::from_iter(telemetry.volume);
-    if workload::enabled(spec.internal_tls.as_ref()) {
+    if workload::mesh(spec.internal_tls.as_ref()) {
         args.extend(workload::serve_tls(MESH_DIR));
         args.extend(workload::call_tls(MESH_DIR, cluster, &owner.namespace));
         mounts.push(mount_ro("tls-certs-internal", MESH_DIR));
@@ -87,17 +88,17 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
     };
     let stateless = &spec.multigateway.stateless;
     Stateless {
-        metadata: owner.child(crds::name::gateway_deployment(cluster, &spec.name), own),
+        metadata: owner.child(join(Limit::Default, &[cluster, &spec.name, "multigateway"]), own),
         replicas: stateless.replicas.unwrap_or(1),
         exclusive: false,
-        pod_labels: stateless.pod_labels.clone(),
-        pod_annotations: Some(labels::pod_annotations(stateless.pod_annotations.as_ref(), project)),
+        pod_labels: Some(stateless.pod_labels.clone()),
+        pod_annotations: Some(labels::pod_annotations(Some(&stateless.pod_annotations), project)),
         placement: Placement {
             nodes: nodes(cell),
             affinity: stateless.affinity.clone(),
-            tolerations: spec.multigateway_placement.as_ref().and_then(|p| p.tolerations.clone()),
+            tolerations: spec.multigateway_placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
         },
-        pull: Pull { policy: spec.images.image_pull_policy.clone(), secrets: spec.images.image_pull_secrets.clone() },
+        pull: Pull { policy: workload::text(&spec.images.image_pull_policy), secrets: workload::listed(spec.images.image_pull_secrets.clone()) },
         container: probes("/live", "/ready", HTTP_PORT).on(container),
         volumes,
     }
@@ -125,7 +126,7 @@ fn arguments(cell: &Cell) -> Vec<String> {
     pair("--topo-global-server-addresses", &spec.global_topo_server.address);
     pair("--topo-global-root", &spec.global_topo_server.root_path);
     pair("--cell", &spec.name);
-    pair("--log-level", &workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multigateway)));
+    pair("--log-level", &workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multigateway.as_ref())));
     args.push("--hostname=$(POD_IP)".to_owned());
     args.extend(buffering(cell));
     args
@@ -140,9 +141,9 @@ fn buffering(cell: &Cell) -> Vec<String> {
     let timed = on && buffer.window.is_none() && buffer.max_failover_duration.is_none();
     let number = |value: Option<i32>| value.map(|v| v.to_string());
     for (flag, user, ours) in [
-        ("--buffer-window", buffer.window.clone(), timed.then_some("20s")),
-        ("--buffer-max-failover-duration", buffer.max_failover_duration.clone(), timed.then_some("30s")),
-        ("--buffer-min-time-between-failovers", buffer.min_time_between_failovers.clone(), on.then_some("15s")),
+        ("--buffer-window", workload::text(&buffer.window), timed.then_some("20s")),
+        ("--buffer-max-failover-duration", workload::text(&buffer.max_failover_duration), timed.then_some("30s")),
+        ("--buffer-min-time-between-failovers", workload::text(&buffer.min_time_between_failovers), on.then_some("15s")),
         ("--buffer-size", number(buffer.size), None),
         ("--buffer-drain-concurrency", number(buffer.drain_concurrency), on.then_some("16")),
     ] {

@@ -1,6 +1,7 @@
 //! The objects of one pool in one cell: headless Service, claims, pods.
 
-use crds::{PoolSpec, Shard};
+use crds::name::{Limit, hash, join};
+use crds::{PoolSpec, Shard, ShardSpec};
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod,
     PodSecurityContext, PodSpec, ProjectedVolumeSource, SecretProjection, SecurityContext, Volume, VolumeMount,
@@ -11,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::pool::spec_hash;
-use crate::shard::objects::{Identity, backup_claim_name, nodes, pull};
+use crate::shard::objects::{Identity, backup_claim_name, config, nodes, pull};
 use crate::shard::postgres_config::Hashes;
 use crate::workload::{
     self, Attributes, READABLE, RenderError, Telemetry, config_volume, env, env_secret, item, mount, mount_ro, port,
@@ -49,25 +50,26 @@ const CIPHER_DIR: &str = "/secrets/pgbackrest-cipher";
 const MESH_DIR: &str = "/etc/multigres/tls";
 
 /// Name of one pod.
-pub fn pod_name(identity: &Identity, pool: &str, cell: &str, index: u32) -> String {
-    let Identity { cluster, database, table_group, shard, .. } = identity;
-    crds::name::pool_pod(cluster, database, table_group, shard, pool, cell, index)
+pub fn pod_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
+    let cluster = shard.metadata.labels.as_ref().and_then(|l| l.get(labels::CLUSTER)).map_or("", String::as_str);
+    let ShardSpec { database_name, table_group_name, shard_name, .. } = &shard.spec;
+    let parts = [cluster, database_name, table_group_name, shard_name, "pool", pool, cell];
+    format!("{}-{index}", join(Limit::Pod, &parts))
 }
 
 /// Name of one pod's claim.
-pub fn claim_name(identity: &Identity, pool: &str, cell: &str, index: u32) -> String {
-    format!("data-{}", pod_name(identity, pool, cell, index))
+pub fn claim_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
+    format!("data-{}", pod_name(shard, pool, cell, index))
 }
 
 /// Name of the Service that names the pods.
 pub fn headless_name(identity: &Identity, pool: &str, cell: &str) -> String {
-    let Identity { cluster, database, table_group, shard, .. } = identity;
-    crds::name::pool_headless(cluster, database, table_group, shard, pool, cell)
+    identity.joined(Limit::Service, &["pool", pool, cell, "headless"])
 }
 
 /// Identity of a pooler in the topology. It follows the pod's name, so a restarted pod keeps it.
 pub fn service_id(pod: &str) -> String {
-    crds::name::service_id(pod)
+    format!("p-{}", hash(&[pod]))
 }
 
 /// The Service that names the pods, ready or not.
@@ -94,7 +96,7 @@ pub fn headless_service(shard: &Shard, pool: &str, cell: &str) -> Result<Desired
 ///
 /// # Errors
 /// When the Shard is not one from the API server, or has no such pool.
-pub fn claim(shard: &Shard, pool: &str, cell: &str, index: u32) -> Result<Desired, RenderError> {
+pub fn claim(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired, RenderError> {
     let identity = Identity::new(shard)?;
     let spec = pool_spec(shard, pool)?;
     let storage = spec.storage.clone().unwrap_or_default();
@@ -104,28 +106,37 @@ pub fn claim(shard: &Shard, pool: &str, cell: &str, index: u32) -> Result<Desire
     );
     let claim = PersistentVolumeClaim {
         metadata: identity.claim(
-            claim_name(&identity, pool, cell, index),
+            claim_name(shard, pool, cell, index),
             identity.pool_labels(pool, cell),
             workload::deleted_with_owner(policy.as_ref()),
         ),
         spec: Some(workload::claim_spec(
             storage.size.as_deref().unwrap_or("1Gi"),
             storage.class.as_deref(),
-            storage.access_modes.as_ref(),
+            &storage.access_modes,
         )),
         status: None,
     };
     Ok(Desired::from_typed(Kind::PersistentVolumeClaim, &claim)?)
 }
 
+/// One pod of a Shard without `postgresConfigRef`.
+///
+/// # Errors
+/// As [`pod_with`].
+pub fn pod(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired, RenderError> {
+    let hashes = config(shard, &Identity::new(shard)?, None).hashes;
+    pod_with(shard, pool, cell, index, &hashes)
+}
+
 /// One pod, with the hashes that tell later whether it is still the pod we want.
 ///
 /// # Errors
 /// When the Shard is not one from the API server, has no such pool, or gives the pooler another user than PostgreSQL.
-pub fn pod(shard: &Shard, pool: &str, cell: &str, index: u32, hashes: &Hashes) -> Result<Desired, RenderError> {
+pub fn pod_with(shard: &Shard, pool: &str, cell: &str, index: i32, hashes: &Hashes) -> Result<Desired, RenderError> {
     let identity = Identity::new(shard)?;
     let builder = Builder { shard, identity: &identity, spec: pool_spec(shard, pool)?, cell };
-    let name = pod_name(&identity, pool, cell, index);
+    let name = pod_name(shard, pool, cell, index);
     let mut annotations = labels::pod_annotations(None, &identity.project);
     for (key, value) in labels::SCRAPE {
         annotations.insert(key.to_owned(), value.to_owned());
@@ -140,7 +151,7 @@ pub fn pod(shard: &Shard, pool: &str, cell: &str, index: u32, hashes: &Hashes) -
         metadata: ObjectMeta { annotations: Some(annotations), ..metadata },
         spec: Some(PodSpec {
             subdomain: Some(headless_name(&identity, pool, cell)),
-            ..builder.spec(&name, claim_name(&identity, pool, cell, index))?
+            ..builder.spec(&name, claim_name(shard, pool, cell, index))?
         }),
         status: None,
     };
@@ -179,7 +190,7 @@ impl Builder<'_> {
             automount_service_account_token: Some(false),
             node_selector: nodes(self.shard, self.cell),
             affinity: self.spec.affinity.clone(),
-            tolerations: self.spec.tolerations.clone(),
+            tolerations: workload::listed(self.spec.tolerations.clone()),
             image_pull_secrets: pull.secrets.clone(),
             // A sidecar stops after the containers, so the pooler can still ask it to stop PostgreSQL.
             init_containers: Some(vec![pulled(self.postgres())]),
@@ -236,7 +247,7 @@ impl Builder<'_> {
             format!("--grpc-port={PGCTLD_GRPC}"),
             format!("--pg-port={PG_PORT}"),
             "--pg-listen-addresses=*".to_owned(),
-            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld))),
+            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld.as_ref()))),
             format!("--grpc-socket-file={POOLER_DIR}/pgctld.sock"),
             "--pg-hba-template=/etc/pgctld/pg_hba_template.conf".to_owned(),
             format!("--http-port={PGCTLD_HTTP}"),
@@ -300,7 +311,7 @@ impl Builder<'_> {
                 mounts.push(mount_ro("pgbackrest-cipher", CIPHER_DIR));
             }
         }
-        if workload::enabled(spec.internal_tls.as_ref()) {
+        if workload::mesh(spec.internal_tls.as_ref()) {
             args.extend(workload::serve_tls(MESH_DIR));
             mounts.push(mount_ro("tls-certs", MESH_DIR));
         }
@@ -359,7 +370,7 @@ impl Builder<'_> {
             // Together below max_connections, with room for replication and the exporter.
             "--connpool-global-capacity=40".to_owned(),
             "--connpool-admin-capacity=5".to_owned(),
-            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multipooler))),
+            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multipooler.as_ref()))),
             format!("--onterm-timeout={ONTERM_SECONDS}s"),
             format!("--onclose-timeout={ONCLOSE_SECONDS}s"),
             format!("--lameduck-period={LAMEDUCK_MILLISECONDS}ms"),
@@ -433,7 +444,7 @@ impl Builder<'_> {
         if let Some(backup) = &spec.backup {
             let sources = match workload::own_pgbackrest_secret(backup) {
                 Some(secret) => vec![projection(
-                    secret.to_owned(),
+                    secret,
                     &[("ca.crt", "ca.crt"), ("tls.crt", "pgbackrest.crt"), ("tls.key", "pgbackrest.key")],
                 )],
                 None => vec![
@@ -450,7 +461,7 @@ impl Builder<'_> {
                 volumes.push(secret_volume("pgbackrest-cipher", &encryption.secret_name, READABLE, None));
             }
         }
-        if workload::enabled(spec.internal_tls.as_ref()) {
+        if workload::mesh(spec.internal_tls.as_ref()) {
             let Identity { cluster, owner, .. } = self.identity;
             let secret = workload::certificate_name("multipooler", cluster, &owner.namespace);
             volumes.push(secret_volume("tls-certs", &secret, READABLE, None));

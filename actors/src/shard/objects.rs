@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::Shard;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolumeClaim};
+use crds::name::{Limit, join};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
 
 use crate::labels::{self, Map};
-use crate::object::{Desired, Key, Kind};
+use crate::object::{Desired, Kind};
 use crate::shard::postgres_config::{self, Rendered, Sizing, thousandths};
 use crate::workload::{
     self, Attributes, Owner, Placement, Pull, READABLE, RenderError, Stateless, mount_ro, pod_ip,
@@ -43,17 +43,13 @@ pub struct ShardObjects {
     pub config: Rendered,
 }
 
-/// A recipe for two generated Secrets (`workloads.md` 11.3).
+/// A recipe for two generated Secrets (`workloads.md` 11.3). They come without data: that is the executor's work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificatePlan {
     /// The Secret with the authority.
-    pub ca: Key,
+    pub ca: Desired,
     /// The Secret with the certificate of all pods.
-    pub leaf: Key,
-    /// Labels of both.
-    pub labels: Map,
-    /// Owner reference of both.
-    pub owner: Value,
+    pub leaf: Desired,
     /// Names in the certificate, sorted.
     pub dns_names: Vec<String>,
 }
@@ -123,17 +119,33 @@ impl Identity {
         ObjectMeta { owner_references: meta.owner_references.filter(|_| deleted_with_owner), ..meta }
     }
 
+    /// A name below the shard.
+    pub fn joined(&self, limit: Limit, further: &[&str]) -> String {
+        let Self { cluster, database, table_group, shard, .. } = self;
+        let mut parts = vec![cluster.as_str(), database, table_group, shard];
+        parts.extend(further);
+        join(limit, &parts)
+    }
+
     /// Name of a ConfigMap or Secret of this Shard.
     pub fn suffixed(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.owner.name)
     }
 }
 
+/// Renders everything but the pools, as long as nothing but the Shard is known.
+///
+/// # Errors
+/// As [`render_with`].
+pub fn render(shard: &Shard) -> Result<ShardObjects, RenderError> {
+    render_with(shard, Inputs::default())
+}
+
 /// Renders everything but the pools.
 ///
 /// # Errors
 /// When the Shard is not one from the API server, belongs to no cluster or has no cell to run multiorch in.
-pub fn render(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, RenderError> {
+pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, RenderError> {
     let identity = Identity::new(shard)?;
     let config = config(shard, &identity, inputs.referenced);
     let mut base = vec![
@@ -152,7 +164,7 @@ pub fn render(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, RenderE
         own.insert(labels::CELL.to_owned(), cell.clone());
         let service = workload::service(
             identity.owner.child(
-                crds::name::multiorch_service(&identity.cluster, &identity.database, &identity.table_group, &identity.shard, &cell),
+                identity.joined(Limit::Service, &["multiorch", &cell]),
                 own.clone(),
             ),
             labels::selector(&own),
@@ -167,7 +179,7 @@ pub fn render(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, RenderE
 /// How many pool pods the Shard wants, over all pools and cells.
 pub fn pods(shard: &Shard) -> i32 {
     shard.spec.pools.values().fold(0, |total: i32, pool| {
-        let cells = i32::try_from(pool.cells.as_ref().map_or(0, Vec::len)).unwrap_or(i32::MAX);
+        let cells = i32::try_from(pool.cells.len()).unwrap_or(i32::MAX);
         total.saturating_add(pool.replicas_per_cell.unwrap_or(1).saturating_mul(cells))
     })
 }
@@ -177,9 +189,7 @@ pub fn config(shard: &Shard, identity: &Identity, referenced: Option<&str>) -> R
     let Identity { cluster, database, table_group, shard: name, .. } = identity;
     let parts = [cluster, database, table_group, name].map(String::as_str);
     let cluster_name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-    let none = BTreeMap::new();
-    let settings = shard.spec.postgres_config.as_ref().unwrap_or(&none);
-    postgres_config::render(&cluster_name, sizing(shard), referenced, settings)
+    postgres_config::render(&cluster_name, sizing(shard), referenced, &shard.spec.postgres_config)
 }
 
 fn sizing(shard: &Shard) -> Sizing {
@@ -233,7 +243,7 @@ fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, R
         spec: Some(workload::claim_spec(
             storage.size.as_deref().unwrap_or("10Gi"),
             storage.class.as_deref(),
-            storage.access_modes.as_ref(),
+            &storage.access_modes,
         )),
         status: None,
     };
@@ -242,7 +252,8 @@ fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, R
 
 /// Name of the claim for backups.
 pub fn backup_claim_name(identity: &Identity) -> String {
-    crds::name::backup_claim(&identity.cluster, &identity.database, &identity.table_group, &identity.shard)
+    let Identity { cluster, database, table_group, shard, .. } = identity;
+    join(Limit::Service, &["backup-data", cluster, database, table_group, shard])
 }
 
 /// One of the two budgets, disjoint by role: an eviction that matched both would be refused whatever they say.
@@ -253,8 +264,7 @@ fn budget(
     min_available: i32,
 ) -> Result<Desired, RenderError> {
     let own = identity.labels("shard-pool");
-    let Identity { cluster, database, table_group, shard, .. } = identity;
-    let name = crds::name::join(crds::name::Limit::Service, &[cluster, database, table_group, shard, which, "pdb"]);
+    let name = identity.joined(Limit::Service, &[which, "pdb"]);
     let budget = PodDisruptionBudget {
         spec: Some(PodDisruptionBudgetSpec {
             min_available: Some(IntOrString::Int(min_available)),
@@ -276,7 +286,7 @@ fn budget(
 
 /// The cells that run an orchestrator: those asked for, else those of the pools.
 fn multiorch_cells(shard: &Shard) -> Result<Vec<String>, RenderError> {
-    let asked = shard.spec.multiorch.cells.iter().flatten();
+    let asked = shard.spec.multiorch.cells.iter();
     let mut cells: Vec<String> = asked.map(ToString::to_string).collect();
     if cells.is_empty() {
         cells = all_cells(shard).into_iter().collect();
@@ -288,7 +298,7 @@ fn multiorch_cells(shard: &Shard) -> Result<Vec<String>, RenderError> {
 }
 
 fn all_cells(shard: &Shard) -> BTreeSet<String> {
-    shard.spec.pools.values().flat_map(|pool| pool.cells.iter().flatten()).map(ToString::to_string).collect()
+    shard.spec.pools.values().flat_map(|pool| pool.cells.iter()).map(ToString::to_string).collect()
 }
 
 fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Stateless {
@@ -296,7 +306,7 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
     let Identity { cluster, database, table_group, shard: name, project, owner } = identity;
     let attributes = Attributes { project, cluster, component: "multiorch" };
     let telemetry = workload::telemetry(spec.observability.as_ref(), Some(&attributes));
-    let deployment = crds::name::multiorch_deployment(cluster, database, table_group, name, cell);
+    let deployment = identity.joined(Limit::Default, &["multiorch", cell]);
     let stateless = &spec.multiorch.stateless;
     let replicas = stateless.replicas.unwrap_or(1);
     // A stable id lets a restarted orchestrator resume what it had begun; two pods must never share one.
@@ -309,7 +319,7 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         format!("--topo-global-root={}", spec.global_topo_server.root_path),
         format!("--cell={cell}"),
         format!("--watch-targets={database}/{table_group}/{name}"),
-        format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multiorch))),
+        format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multiorch.as_ref()))),
         "--hostname=$(POD_IP)".to_owned(),
         "--leader-failover-grace-period-base=3s".to_owned(),
         "--leader-failover-grace-period-max-jitter=1s".to_owned(),
@@ -321,7 +331,7 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
     }
     let mut mounts = Vec::from_iter(telemetry.mount);
     let mut volumes = Vec::from_iter(telemetry.volume);
-    if workload::enabled(spec.internal_tls.as_ref()) {
+    if workload::mesh(spec.internal_tls.as_ref()) {
         args.extend(workload::serve_tls(MESH_DIR));
         args.extend(workload::call_tls(MESH_DIR, cluster, &owner.namespace));
         mounts.push(mount_ro("tls-certs", MESH_DIR));
@@ -345,12 +355,12 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         metadata: owner.child(deployment, own),
         replicas,
         exclusive: alone,
-        pod_labels: stateless.pod_labels.clone(),
-        pod_annotations: Some(labels::pod_annotations(stateless.pod_annotations.as_ref(), project)),
+        pod_labels: Some(stateless.pod_labels.clone()),
+        pod_annotations: Some(labels::pod_annotations(Some(&stateless.pod_annotations), project)),
         placement: Placement {
             nodes: nodes(shard, cell),
             affinity: stateless.affinity.clone(),
-            tolerations: spec.multiorch.placement.as_ref().and_then(|p| p.tolerations.clone()),
+            tolerations: spec.multiorch.placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
         },
         pull: pull(shard),
         container: probes("/live", "/ready", HTTP_PORT).on(container),
@@ -360,13 +370,13 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
 
 /// The nodes of a cell.
 pub fn nodes(shard: &Shard, cell: &str) -> Option<Map> {
-    shard.spec.cell_topology_labels.as_ref()?.get(cell).filter(|nodes| !nodes.is_empty()).cloned()
+    shard.spec.cell_topology_labels.get(cell).filter(|nodes| !nodes.is_empty()).cloned()
 }
 
 /// How the Shard's images are fetched.
 pub fn pull(shard: &Shard) -> Pull {
     let images = &shard.spec.images;
-    Pull { policy: images.image_pull_policy.clone(), secrets: images.image_pull_secrets.clone() }
+    Pull { policy: workload::text(&images.image_pull_policy), secrets: workload::listed(images.image_pull_secrets.clone()) }
 }
 
 fn certificates(shard: &Shard, identity: &Identity) -> Result<Option<CertificatePlan>, RenderError> {
@@ -377,7 +387,7 @@ fn certificates(shard: &Shard, identity: &Identity) -> Result<Option<Certificate
     let namespace = &identity.owner.namespace;
     let mut hosts = BTreeSet::from(["pgbackrest".to_owned()]);
     for (pool, spec) in &shard.spec.pools {
-        for cell in spec.cells.iter().flatten() {
+        for cell in &spec.cells {
             hosts.insert(format!("*.{}", crate::pool::objects::headless_name(identity, pool, cell)));
         }
     }
@@ -386,14 +396,12 @@ fn certificates(shard: &Shard, identity: &Identity) -> Result<Option<Certificate
         .flat_map(|host| [format!("{host}.{namespace}.svc"), format!("{host}.{namespace}.svc.cluster.local")])
         .collect();
     dns_names.sort();
-    let key = |suffix| Key::new(Kind::Secret, namespace, &identity.suffixed(suffix));
-    Ok(Some(CertificatePlan {
-        ca: key("pgbackrest-ca"),
-        leaf: key("pgbackrest-tls"),
-        labels: labels::standard(&identity.cluster, "pgbackrest-tls", &[]),
-        owner: serde_json::to_value(identity.owner.reference())?,
-        dns_names,
-    }))
+    let secret = |suffix| {
+        let own = labels::standard(&identity.cluster, "pgbackrest-tls", &[]);
+        let metadata = identity.owner.child(identity.suffixed(suffix), own);
+        Desired::from_typed(Kind::Secret, &Secret { metadata, ..Secret::default() })
+    };
+    Ok(Some(CertificatePlan { ca: secret("pgbackrest-ca")?, leaf: secret("pgbackrest-tls")?, dns_names }))
 }
 
 /// Read by initdb only: data directories that exist keep theirs. Replication is open to every address, since standbys

@@ -53,12 +53,12 @@ fn stateful_set(
     let claim = workload::claim_spec(
         storage.size.as_deref().unwrap_or("10Gi"),
         storage.class.as_deref(),
-        storage.access_modes.as_ref(),
+        &storage.access_modes,
     );
     let policy = server.spec.pvc_deletion_policy.as_ref();
     let retention = StatefulSetPersistentVolumeClaimRetentionPolicy {
-        when_deleted: Some(retain_or_delete(policy.is_some_and(|p| deletes(p.when_deleted)))),
-        when_scaled: Some(retain_or_delete(policy.is_some_and(|p| deletes(p.when_scaled)))),
+        when_deleted: Some(retain_or_delete(workload::deleted_with_owner(policy))),
+        when_scaled: Some(retain_or_delete(workload::deleted_with_pod(policy))),
     };
     let container = Container {
         name: "etcd".to_owned(),
@@ -88,7 +88,7 @@ fn stateful_set(
                 spec: Some(PodSpec {
                     containers: vec![probes("/livez", "/readyz", METRICS_PORT).on(container)],
                     affinity: Some(apart(members)),
-                    tolerations: server.spec.placement.as_ref().and_then(|p| p.tolerations.clone()),
+                    tolerations: server.spec.placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
                     automount_service_account_token: Some(false),
                     security_context: Some(workload::pod_security()),
                     ..PodSpec::default()
