@@ -1,7 +1,6 @@
 //! The objects of a Cell: its own TopoServer, and the gateway with its Service.
 
 use crds::Cell;
-use crds::name::{Limit, join};
 use k8s_openapi::api::core::v1::Container;
 
 use crate::labels::{self, Map};
@@ -33,7 +32,7 @@ pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
     further.extend(cell.spec.region.as_deref().map(|region| (labels::REGION, region)));
     let own = labels::standard(&cluster, "multigateway", &further);
     let service = workload::service(
-        owner.child(join(Limit::Service, &[&cluster, name, "multigateway"]), own.clone()),
+        owner.child(crds::name::gateway_service(&cluster, name), own.clone()),
         labels::selector(&own),
         vec![service_port("http", HTTP_PORT), service_port("grpc", GRPC_PORT), service_port("postgres", PG_PORT)],
     );
@@ -88,7 +87,7 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
     };
     let stateless = &spec.multigateway.stateless;
     Stateless {
-        metadata: owner.child(join(Limit::Default, &[cluster, &spec.name, "multigateway"]), own),
+        metadata: owner.child(crds::name::gateway_deployment(cluster, &spec.name), own),
         replicas: stateless.replicas.unwrap_or(1),
         exclusive: false,
         pod_labels: Some(stateless.pod_labels.clone()),

@@ -1,6 +1,6 @@
 //! The objects of one pool in one cell: headless Service, claims, pods.
 
-use crds::name::{Limit, hash, join};
+use crds::name::Limit;
 use crds::{PoolSpec, Shard, ShardSpec};
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod,
@@ -53,8 +53,7 @@ const MESH_DIR: &str = "/etc/multigres/tls";
 pub fn pod_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
     let cluster = shard.metadata.labels.as_ref().and_then(|l| l.get(labels::CLUSTER)).map_or("", String::as_str);
     let ShardSpec { database_name, table_group_name, shard_name, .. } = &shard.spec;
-    let parts = [cluster, database_name, table_group_name, shard_name, "pool", pool, cell];
-    format!("{}-{index}", join(Limit::Pod, &parts))
+    crds::name::pool_pod(cluster, database_name, table_group_name, shard_name, pool, cell, index)
 }
 
 /// Name of one pod's claim.
@@ -69,7 +68,7 @@ pub fn headless_name(identity: &Identity, pool: &str, cell: &str) -> String {
 
 /// Identity of a pooler in the topology. It follows the pod's name, so a restarted pod keeps it.
 pub fn service_id(pod: &str) -> String {
-    format!("p-{}", hash(&[pod]))
+    crds::name::service_id(pod)
 }
 
 /// The Service that names the pods, ready or not.

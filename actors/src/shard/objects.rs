@@ -253,7 +253,7 @@ fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, R
 /// Name of the claim for backups.
 pub fn backup_claim_name(identity: &Identity) -> String {
     let Identity { cluster, database, table_group, shard, .. } = identity;
-    join(Limit::Service, &["backup-data", cluster, database, table_group, shard])
+    crds::name::backup_claim(cluster, database, table_group, shard)
 }
 
 /// One of the two budgets, disjoint by role: an eviction that matched both would be refused whatever they say.

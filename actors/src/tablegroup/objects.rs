@@ -1,6 +1,5 @@
 //! The objects of a TableGroup: its Shards.
 
-use crds::name::{Limit, join};
 use crds::{Shard, TableGroup};
 
 use crate::labels;
@@ -25,7 +24,7 @@ pub fn render(group: &TableGroup) -> Result<Vec<Desired>, RenderError> {
                 (labels::TABLE_GROUP, table_group),
                 (labels::SHARD, entry.name.as_str()),
             ];
-            let name = join(Limit::Default, &[cluster, database, table_group, &entry.name]);
+            let name = crds::name::shard(cluster, database, table_group, &entry.name);
             let shard = Shard {
                 metadata: owner.child_resource(name, labels::standard(cluster, "shard", &further)),
                 spec: crds::resolve::shard_spec(spec, entry),
