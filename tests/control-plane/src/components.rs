@@ -83,7 +83,8 @@ impl<'a> Components<'a> {
             name: process.program(),
             program: &self.binaries.path(process.program()),
             args,
-            env: Vec::new(),
+            // kwok would read ~/.kwok/kwok.yaml.
+            env: vec![("HOME".to_owned(), self.file(""))],
             log: self
                 .folder
                 .join("logs")
@@ -182,7 +183,6 @@ impl<'a> Components<'a> {
     fn kwok_args(&self) -> Vec<String> {
         vec![
             format!("--kubeconfig={}", self.file("kwok.kubeconfig")),
-            format!("--config={}", self.file("kwok.yaml")),
             "--manage-all-nodes=false".to_owned(),
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
             "--enable-crds=Stage".to_owned(),

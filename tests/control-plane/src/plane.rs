@@ -82,10 +82,6 @@ impl Plane {
         let dir = folder(&options)?;
         let components = Components::new(&binaries, &dir, &slot, options.detach)?;
         components.prepare()?;
-        fs::write(
-            dir.join("kwok.yaml"),
-            "apiVersion: config.kwok.x-k8s.io/v1alpha1\nkind: KwokConfiguration\n",
-        )?;
         let kubeconfig = dir.join("admin.kubeconfig");
         let api_server = components.api_server();
         let client = connect(&kubeconfig).await?;
@@ -265,6 +261,11 @@ impl Plane {
     /// The process ids of all components.
     pub fn pids(&self) -> Vec<u32> {
         self.processes().values().map(Running::pid).collect()
+    }
+
+    /// The process ids of all components by program.
+    pub fn named_pids(&self) -> BTreeMap<String, u32> {
+        self.processes().iter().map(|(process, running)| (process.program().to_owned(), running.pid())).collect()
     }
 
     /// Sends a signal to a component.
