@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock;
 use crate::engine::Leadership;
@@ -51,9 +51,10 @@ impl<L: Leases> Elector<L> {
                 release = &mut stop => return self.finish(release.unwrap_or(false)).await,
                 pause = self.round() => pause,
             };
+            let held = *self.leadership.borrow();
             let expiry = async {
-                match *self.leadership.borrow() {
-                    Leadership::Leader { until } => tokio::time::sleep_until(until).await,
+                match held {
+                    Leadership::Leader { until } => sleep_until(until).await,
                     Leadership::Standby => std::future::pending().await,
                 }
             };
