@@ -1,0 +1,24 @@
+//! A managed etcd; written by the operator.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{PodPlacementSpec, PvcDeletionPolicy, EtcdSpec};
+use crate::kind;
+
+/// Spec of a TopoServer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopoServerSpec {
+    /// The etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdSpec>,
+    /// Merged policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pvc_deletion_policy: Option<PvcDeletionPolicy>,
+    /// Tolerations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PodPlacementSpec>,
+}
+
+kind!(TopoServer, TopoServerSpec);
