@@ -265,7 +265,10 @@ impl Plane {
 
     /// The process ids of all components by program.
     pub fn named_pids(&self) -> BTreeMap<String, u32> {
-        self.processes().iter().map(|(process, running)| (process.program().to_owned(), running.pid())).collect()
+        self.processes()
+            .iter()
+            .map(|(process, running)| (process.program().to_owned(), running.pid()))
+            .collect()
     }
 
     /// Sends a signal to a component.
