@@ -3,13 +3,14 @@
 SHELL := /bin/sh
 # A fresh machine's shell may not know the usual places yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
+found = $(shell export PATH="$(PATH)"; command -v $(1))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-stop test lint bench generate clean rust go
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 \2/p' Makefile | awk '{ name = $$2; $$1 = $$2 = ""; sub(/^ */, ""); printf "  make %-10s %s\n", name, $$0 }'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: rust go ## A Multigres cluster on a control plane of this machine, and how to look at it
 	@tests/control-plane/build.sh >/dev/null
@@ -43,14 +44,17 @@ bench: rust go ## Measure a fleet of clusters; figures in target/bench.json
 	cargo run --release --locked --package scale
 
 generate: rust ## Write the custom resource definitions of the chart from the types
-	cargo run --locked --package crds --bin generate
+	cargo run --locked --package crds --features schema --bin generate
 
 clean: demo-stop ## Remove what builds left in this folder (the cache folder stays)
 	rm -rf $(TARGET) .demo
 
+# One line each: `$(error)` stops make without a second message.
 rust:
-	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs"; exit 1; }
-	@command -v cc >/dev/null || { echo "A C compiler is missing: install gcc or clang (on Debian: apt-get install gcc libc6-dev)"; exit 1; }
+	$(if $(call found,cargo),,$(error Rust is missing: install it with rustup, https://rustup.rs))
+	$(if $(call found,cc),,$(error A C compiler is missing: install gcc (Debian: apt-get install gcc libc6-dev)))
+	@:
 
 go:
-	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer, https://go.dev/dl"; exit 1; }
+	$(if $(call found,go),,$(error Go is missing: install Go 1.26 or newer, https://go.dev/dl))
+	@:
