@@ -80,7 +80,7 @@ fn schema(name: &str, user: &str) -> anyhow::Result<FlowSchema> {
     Ok(serde_json::from_value(json!({
         "metadata": { "name": name },
         "spec": {
-            "matchingPrecedence": 1,
+            "matchingPrecedence": 2,
             "priorityLevelConfiguration": { "name": name },
             "rules": [{
                 "subjects": [{ "kind": "User", "user": { "name": user } }],

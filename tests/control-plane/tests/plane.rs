@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn start(name: &str) -> Plane {
+    let start = tokio::time::Instant::now();
     Plane::start(PlaneOptions {
         name: name.to_owned(),
         ..PlaneOptions::default()
