@@ -1,2 +1,31 @@
 //! The operator's actors: one per cluster, cell, topology server, table group, shard and pool × cell.
+//!
+//! Start reading at [`operator`] (what the process sees), then [`supervisor`] (who lives, who is told) and [`room`] (what all
+//! actors share). Each room is a folder with `decide` (what next), `objects` (what it makes) and `status` (what it says).
+
+pub mod action;
+pub mod cell;
+pub mod clock;
+pub mod cluster;
+pub mod covers;
+pub mod effects;
+pub mod entry;
+pub mod health;
+pub mod informers;
+pub mod labels;
+pub mod metric;
 pub mod object;
+pub mod operator;
+pub mod plan;
+pub mod pool;
+pub mod room;
+pub mod shard;
+pub mod status;
+pub mod store;
+pub mod stub;
+pub mod supervisor;
+pub mod tablegroup;
+pub mod topology;
+pub mod toposerver;
+pub mod workload;
+pub mod world;

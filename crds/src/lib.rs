@@ -5,6 +5,7 @@ pub mod cell_template;
 pub mod cluster;
 pub mod common;
 pub mod core_template;
+pub mod guc;
 pub mod image;
 pub mod name;
 pub mod resolve;

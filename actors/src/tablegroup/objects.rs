@@ -28,7 +28,6 @@ pub fn render(group: &TableGroup) -> Result<Vec<Desired>, RenderError> {
             let shard = Shard {
                 metadata: owner.child_resource(name, labels::standard(cluster, "shard", &further)),
                 spec: crds::resolve::shard_spec(spec, entry),
-                status: None,
             };
             Ok(Desired::from_typed(Kind::Shard, &shard)?)
         })

@@ -1,0 +1,77 @@
+//! What a MultigresCluster needs next.
+
+use crds::MultigresCluster;
+use crds::resolve::{OperatorDefaults, Templates, resolve};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{objects, status};
+use crate::action::{Action, Decision};
+use crate::object::{Desired, Kind};
+use crate::plan::Plan;
+use crate::room::Observed;
+use crate::status::{Obstacle, Trail};
+
+/// Finalizer of the Go operator. Nothing of ours waits for it, so it is taken off when it would hold a deletion up.
+const GO_FINALIZER: &str = "multigres.com/cluster-cleanup";
+
+/// What a ClusterActor remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Since when a mere count waits.
+    pub trail: Trail,
+}
+
+/// The decision of a ClusterActor.
+pub fn decide(observed: &Observed, state: &State, now: Timestamp, defaults: &OperatorDefaults) -> Decision<State> {
+    let mut plan = Plan::new(observed, state.clone(), now);
+    if observed.me.deleting {
+        release(&mut plan, GO_FINALIZER);
+        return plan.decision;
+    }
+    let mut wanted = Vec::new();
+    match observed.me.typed::<MultigresCluster>() {
+        Err(error) => plan.unbuildable(&error),
+        Ok(cluster) => match resolve(&cluster, &Templates::default(), defaults) {
+            Err(problems) => plan.obstacles.extend(problems.iter().map(|problem| Obstacle {
+                reason: "ConfigError",
+                message: problem.to_string(),
+            })),
+            Ok(resolved) => match objects::render(&cluster, &resolved) {
+                Err(error) => plan.unbuildable(&error),
+                Ok(objects) => wanted = objects,
+            },
+        },
+    }
+    for desired in &wanted {
+        plan.keep(desired.clone());
+    }
+    if plan.obstacles.is_empty() {
+        tidy(&mut plan, &wanted);
+    }
+    let computed = status::compute(&plan, &wanted, defaults);
+    let mut trail = plan.decision.state.trail;
+    crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
+    plan.decision.state.trail = trail;
+    plan.decision
+}
+
+/// Workloads and Services that the spec no longer asks for go. Children that hold pods or volumes stay: this version never
+/// takes a pool pod or a volume from a living cluster, and says so in a condition (`status::compute`).
+fn tidy(plan: &mut Plan<'_, State>, wanted: &[Desired]) {
+    let refs: Vec<&Desired> = wanted.iter().collect();
+    for kind in [Kind::Deployment, Kind::Service] {
+        plan.prune(kind, &refs);
+    }
+}
+
+/// Takes a finalizer of the Go operator off a terminating resource.
+pub fn release<S>(plan: &mut Plan<'_, S>, finalizer: &str) {
+    let me = &plan.observed.me;
+    if me.finalizers.iter().any(|name| &**name == finalizer) {
+        let rest: Vec<&str> = me.finalizers.iter().map(AsRef::as_ref).filter(|name| *name != finalizer).collect();
+        let patch = json!({"uid": me.uid, "resourceVersion": me.version.to_string(), "finalizers": rest});
+        plan.decision.act("a finalizer of the Go operator", Action::Metadata { key: me.key().clone(), patch });
+    }
+}

@@ -1,0 +1,115 @@
+//! One watch per kind, each feeding the supervisor. They run on the I/O threads and hold nothing.
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ApiResource};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_objects};
+use kube::{Client, ResourceExt};
+use tokio::sync::{mpsc, watch};
+
+use crate::entry::Watched;
+use crate::object::{Key, Kind, MANAGED_BY};
+use crate::supervisor::Inflow;
+
+/// Objects per page of a list; bounds what one answer costs in memory.
+const PAGE: u32 = 100;
+
+/// The API resource of a kind.
+pub fn resource(kind: Kind) -> ApiResource {
+    let (group, version, plural) = kind.resource();
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version(),
+        kind: kind.name().to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// Watches one of our kinds until the receiver is gone. A new epoch starts it over with a fresh list.
+pub async fn follow(kind: Kind, client: Client, inflow: mpsc::Sender<Inflow>, mut epoch: watch::Receiver<u64>) {
+    let api: Api<Watched> = Api::all_with(client, &resource(kind));
+    let mut config = watcher::Config::default().page_size(PAGE);
+    if kind != Kind::MultigresCluster {
+        config = config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    }
+    loop {
+        let listed = *epoch.borrow_and_update();
+        let mut stream = watch_objects(api.clone(), config.clone()).default_backoff().boxed();
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                changed = epoch.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+            };
+            let sent = match event {
+                None => break,
+                Some(Err(error)) => {
+                    tracing::warn!(kind = kind.name(), %error, "watch interrupted");
+                    Ok(())
+                }
+                Some(Ok(event)) => pass(kind, event, listed, &inflow).await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn pass(kind: Kind, event: Event<Watched>, epoch: u64, inflow: &mpsc::Sender<Inflow>) -> Result<(), ()> {
+    let message = match event {
+        Event::Init => Inflow::Listing(kind),
+        Event::InitDone => Inflow::Listed(kind, epoch),
+        Event::InitApply(object) | Event::Apply(object) => match object.trim(kind) {
+            Some(entry) => Inflow::Seen(Box::new(entry)),
+            None => return Ok(()),
+        },
+        Event::Delete(object) => match object.trim(kind) {
+            Some(entry) => Inflow::Left(entry.key().clone(), entry.uid.clone()),
+            None => return Ok(()),
+        },
+    };
+    inflow.send(message).await.map_err(drop)
+}
+
+/// Watches versions of the users' Secrets (metadata only), so that a mended one is noticed.
+pub async fn follow_secrets(client: Client, inflow: mpsc::Sender<Inflow>) {
+    foreign(Kind::Secret, Api::<PartialObjectMeta<Secret>>::all(client), inflow).await;
+}
+
+/// The same for ConfigMaps.
+pub async fn follow_config_maps(client: Client, inflow: mpsc::Sender<Inflow>) {
+    foreign(Kind::ConfigMap, Api::<PartialObjectMeta<ConfigMap>>::all(client), inflow).await;
+}
+
+async fn foreign<K>(kind: Kind, api: Api<K>, inflow: mpsc::Sender<Inflow>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + 'static,
+{
+    let config = watcher::Config::default().page_size(PAGE).labels(&format!("{}!={}", MANAGED_BY.0, MANAGED_BY.1));
+    let mut stream = watch_objects(api, config).default_backoff().boxed();
+    while let Some(event) = stream.next().await {
+        let (object, gone) = match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
+            Ok(Event::Delete(object)) => (object, true),
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(kind = kind.name(), %error, "watch interrupted");
+                continue;
+            }
+        };
+        let key = Key::new(kind, &object.namespace().unwrap_or_default(), &object.name_any());
+        let version = object.resource_version().and_then(|version| version.parse().ok());
+        let message = Inflow::Foreign(key, if gone { None } else { version });
+        if inflow.send(message).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The operator as the process sees it: start it on a LocalSet, ask it, drain it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::effects::executor::Executor;
+use crate::effects::kubernetes::{ApiServer, Kubernetes};
+use crate::informers;
+use crate::metric::Sample;
+use crate::object::Kind;
+use crate::supervisor::{Collect, Drain, Inflow, Question, Supervisor};
+use crate::world::World;
+
+pub use crate::effects::executor::Leadership;
+pub use crate::metric::SampleKind;
+pub use crate::supervisor::Inspection;
+pub use crate::world::Hooks;
+
+/// What the process tells the operator.
+pub struct Settings {
+    /// Namespace of the operator.
+    pub namespace: String,
+    /// Name of this process in events: the pod's name.
+    pub identity: String,
+    /// `MULTIGRES_IMAGE_*` variables that are set.
+    pub image_overrides: BTreeMap<String, String>,
+    /// Threads for I/O.
+    pub io: tokio::runtime::Handle,
+    /// Test hooks.
+    pub hooks: Hooks,
+}
+
+/// Messages between the I/O threads and the actors that may wait; a full channel slows the watches down.
+const INFLOW: usize = 1024;
+
+/// How long the first lists wait for the lease, so that a process that leads at once does not list twice.
+const LEASE_GRACE: Duration = Duration::from_millis(400);
+
+/// The running operator.
+#[derive(Clone)]
+pub struct Handle {
+    supervisor: Addr<Supervisor>,
+    ready: Arc<AtomicBool>,
+}
+
+/// Starts supervisor and informers. Must run inside a LocalSet on the actors' thread.
+pub async fn start(client: kube::Client, leadership: watch::Receiver<Leadership>, settings: Settings) -> Handle {
+    let api = Arc::new(ApiServer::new(client.clone()));
+    let (handle, inflow, epoch) = start_with(api, leadership.clone(), &settings, Clock::system());
+    let mut waiting = leadership.clone();
+    let _ = tokio::time::timeout(LEASE_GRACE, waiting.wait_for(Leadership::holds)).await;
+    // Leadership gained from here on asks for new lists; what is listed below is newer than the lease of now.
+    let leads = leadership.borrow().holds();
+    settings.io.spawn(announce(leadership, inflow.clone(), leads));
+    for kind in Kind::ALL {
+        settings.io.spawn(informers::follow(kind, client.clone(), inflow.clone(), epoch.clone()));
+    }
+    settings.io.spawn(informers::follow_secrets(client.clone(), inflow.clone()));
+    settings.io.spawn(informers::follow_config_maps(client, inflow));
+    handle
+}
+
+/// Starts the supervisor alone; the caller feeds it. For tests on virtual time.
+pub fn start_with(
+    api: Arc<dyn Kubernetes>,
+    leadership: watch::Receiver<Leadership>,
+    settings: &Settings,
+    clock: Clock,
+) -> (Handle, mpsc::Sender<Inflow>, watch::Receiver<u64>) {
+    let (sender, receiver) = mpsc::channel(INFLOW);
+    let executor =
+        Executor::new(api, settings.io.clone(), sender.clone(), leadership, clock, &settings.identity);
+    let defaults = crds::resolve::OperatorDefaults::with_images(&settings.image_overrides);
+    let world = Rc::new(World::new(executor, clock, settings.hooks.clone(), defaults));
+    let (relist, epoch) = watch::channel(0);
+    let ready = Arc::new(AtomicBool::new(false));
+    let supervisor = Supervisor::new(world, receiver, relist, ready.clone()).start();
+    (Handle { supervisor, ready }, sender, epoch)
+}
+
+async fn announce(mut leadership: watch::Receiver<Leadership>, inflow: mpsc::Sender<Inflow>, mut leads: bool) {
+    loop {
+        let now = leadership.borrow_and_update().holds();
+        if now != leads {
+            leads = now;
+            if inflow.send(Inflow::Leadership(now)).await.is_err() {
+                return;
+            }
+        }
+        if leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Handle {
+    /// Answers from the actors' state; None when the object is not known.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub async fn inspect(&self, inspection: Inspection) -> Option<Value> {
+        self.supervisor.send(Question(inspection)).await.ok().flatten()
+    }
+
+    /// All metrics.
+    pub async fn samples(&self) -> Vec<Sample> {
+        self.supervisor.send(Collect).await.unwrap_or_default()
+    }
+
+    /// Informers synced and the supervisor alive.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn ready(&self) -> Result<(), String> {
+        if !self.supervisor.connected() {
+            return Err("the supervisor is gone".to_owned());
+        }
+        if self.ready.load(Ordering::Acquire) { Ok(()) } else { Err("informers are not synced yet".to_owned()) }
+    }
+
+    /// Stops starting work; returns when nothing is under way, at the deadline at the latest.
+    pub async fn drain(&self, deadline: tokio::time::Instant) {
+        let _ = tokio::time::timeout_at(deadline, self.supervisor.send(Drain)).await;
+    }
+}

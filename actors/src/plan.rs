@@ -1,0 +1,136 @@
+//! From desired objects to actions: write only on difference, never take over (`design.md` 2).
+
+use jiff::Timestamp;
+
+use crate::action::{Action, Decision, Recipe};
+use crate::covers;
+use crate::entry::{APPLIED_HASH, digest};
+use crate::object::{Desired, Kind};
+use crate::room::Observed;
+use crate::status::Obstacle;
+
+/// Collects what a room wants.
+pub struct Plan<'a, S> {
+    /// The snapshot.
+    pub observed: &'a Observed,
+    /// What has been decided so far.
+    pub decision: Decision<S>,
+    /// What stands in the way so far.
+    pub obstacles: Vec<Obstacle>,
+    now: Timestamp,
+}
+
+impl<'a, S> Plan<'a, S> {
+    /// A plan without actions.
+    pub const fn new(observed: &'a Observed, state: S, now: Timestamp) -> Self {
+        Self { observed, decision: Decision::idle(state), obstacles: Vec::new(), now }
+    }
+
+    /// An object we keep as desired by server-side apply. True when it is there and ours.
+    pub fn keep(&mut self, mut desired: Desired) -> bool {
+        let hash = covers::hash(&desired.body);
+        annotate(&mut desired, &hash);
+        let Some(entry) = self.observed.get(&desired.key) else {
+            let reason = format!("{} does not exist", desired.key.kind.name());
+            self.decision.act(reason, Action::Apply { object: desired, uid: None });
+            return false;
+        };
+        if self.is_foreign(&desired) {
+            return false;
+        }
+        if entry.deleting {
+            self.decision.inputs.push(format!("{} is terminating: it is made again when it is gone", desired.key));
+            return false;
+        }
+        let fingerprint = digest(hash.as_bytes()).max(1);
+        if entry.hash.as_deref() != Some(hash.as_str()) {
+            let uid = Some(entry.uid.clone());
+            self.decision.act("the desired object changed", Action::Apply { object: desired, uid });
+        } else if entry.covered.get() != fingerprint {
+            if covers::covers(&entry.comparable(), &desired) {
+                entry.covered.set(fingerprint);
+            } else {
+                let uid = Some(entry.uid.clone());
+                self.decision.act("the object was changed by somebody else", Action::Apply { object: desired, uid });
+            }
+        }
+        true
+    }
+
+    /// An object that is made once by POST. True when it is there and ours.
+    pub fn make(&mut self, desired: Desired) -> bool {
+        if self.observed.get(&desired.key).is_none() {
+            let reason = format!("{} does not exist", desired.key.kind.name());
+            self.decision.act(reason, Action::Create { object: desired });
+            return false;
+        }
+        !self.is_foreign(&desired)
+    }
+
+    /// A Secret whose content is generated once.
+    pub fn generate(&mut self, desired: Desired, recipe: Recipe) -> bool {
+        if self.observed.get(&desired.key).is_none() {
+            let action = Action::Generate { object: desired, recipe, replace: None };
+            self.decision.act("Secret does not exist", action);
+            return false;
+        }
+        !self.is_foreign(&desired)
+    }
+
+    /// An object of this name that somebody else controls is left alone; it is looked at again from time to time.
+    fn is_foreign(&mut self, desired: &Desired) -> bool {
+        let Some(entry) = self.observed.get(&desired.key) else { return false };
+        let me = &self.observed.me;
+        let ours = entry.owner.as_deref() == Some(me.uid.as_ref());
+        // A claim that policy keeps has no owner; it is known by its labels.
+        let kept = desired.key.kind == Kind::PersistentVolumeClaim
+            && entry.owner.is_none()
+            && entry.label("app.kubernetes.io/managed-by") == Some("multigres-operator");
+        if ours || kept {
+            return false;
+        }
+        self.obstacles.push(Obstacle {
+            reason: "NameTaken",
+            message: format!(
+                "{} exists and is not controlled by {}: delete or rename it, the operator does not take over objects of others",
+                desired.key,
+                me.key(),
+            ),
+        });
+        let key = desired.key.clone();
+        self.decision.act("is the name still taken?", Action::Read { key });
+        true
+    }
+
+    /// Removes what we control of a kind but no longer want. Never used for pods, claims or custom resources.
+    pub fn prune(&mut self, kind: Kind, wanted: &[&Desired]) {
+        let surplus: Vec<_> = self
+            .observed
+            .controlled(kind)
+            .filter(|entry| !entry.deleting && !wanted.iter().any(|desired| desired.key == *entry.key()))
+            .cloned()
+            .collect();
+        for entry in surplus {
+            let action = Action::Delete { key: entry.key().clone(), uid: entry.uid.clone(), version: entry.version };
+            self.decision.act("no longer wanted", action);
+        }
+    }
+
+    /// The instant of the decision.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A bug in a builder or a spec that no builder can take: told, not panicked about.
+    pub fn unbuildable(&mut self, error: &dyn std::fmt::Display) {
+        self.obstacles.push(Obstacle { reason: "ConfigError", message: format!("cannot build the objects: {error}") });
+    }
+}
+
+fn annotate(desired: &mut Desired, hash: &str) {
+    let Some(metadata) = desired.body.get_mut("metadata").and_then(serde_json::Value::as_object_mut) else { return };
+    let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert(APPLIED_HASH.to_owned(), hash.into());
+    }
+}

@@ -1,0 +1,34 @@
+//! ShardActor: one per Shard. Owns configuration, certificates, multiorch, budgets, the backup volume and all of the Shard's
+//! status; pods and data volumes belong to the PoolActors.
+//!
+//! ```text
+//! PoolActor ──report (wants, stalled)──► ShardActor ──► status, budgets, multiorch
+//! ```
+//! Lost on restart: since when a mere count waits, and the pools' reports, which they send again with their next decision.
+
+pub mod decide;
+pub mod objects;
+pub mod postgres_config;
+pub mod status;
+
+use jiff::Timestamp;
+
+use crate::action::Decision;
+use crate::room::{ActorId, Observed, Room};
+
+/// The room of ShardActors.
+pub struct ShardRoom;
+
+impl Room for ShardRoom {
+    type State = decide::State;
+
+    fn decide(
+        _: &ActorId,
+        observed: &Observed,
+        state: &Self::State,
+        now: Timestamp,
+        _: &crds::resolve::OperatorDefaults,
+    ) -> Decision<Self::State> {
+        decide::decide(observed, state, now)
+    }
+}

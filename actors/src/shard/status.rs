@@ -1,0 +1,113 @@
+//! Status of a Shard (`lifecycle.md` 16.1). Until the data plane is in sight, Healthy means that the wanted pods are Ready, and
+//! the message says that much and no more.
+
+use serde_json::{Map, json};
+
+use super::decide::State;
+use crate::action::WantReason;
+use crate::health::{self, Replicas};
+use crate::object::Kind;
+use crate::plan::Plan;
+use crate::pool;
+use crate::status::{Computed, Condition, Obstacle, Phase, kstatus};
+use crate::topology::Topology;
+
+/// Pods of all pools: wanted by the spec, and ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pools {
+    wanted: usize,
+    ready: usize,
+}
+
+/// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
+pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, topology: &Topology) -> Computed {
+    let names = shard.map(pool::wanted_pods).unwrap_or_default();
+    let observed = plan.observed;
+    let ready = names.iter().filter(|key| {
+        observed.get(key).is_some_and(|entry| !entry.deleting && entry.pod.as_ref().is_some_and(|pod| pod.ready))
+    });
+    let pools = Pools { wanted: names.len(), ready: ready.count() };
+    let orch = orch_ready(plan, shard);
+    let broken = health::broken(observed.controlled(Kind::Pod).chain(
+        observed.labelled(Kind::Pod, &[("app.kubernetes.io/component", "multiorch")]).filter(|pod| {
+            ["multigres.com/database", "multigres.com/tablegroup", "multigres.com/shard"]
+                .iter()
+                .all(|label| pod.label(label) == observed.me.label(label))
+        }),
+    ));
+    let pools_ready = pools.wanted > 0 && pools.ready == pools.wanted;
+    let obstacles = obstacles(plan);
+    let (phase, message) = match (obstacles.first(), &broken, topology) {
+        (Some(obstacle), _, _) => (Phase::Degraded, obstacle.message.clone()),
+        (None, Some(why), _) => (Phase::Degraded, why.clone()),
+        _ if pools_ready && orch => (Phase::Healthy, "all wanted pods are Ready".to_owned()),
+        (_, _, Topology::Waiting { name }) if pools_ready => {
+            (Phase::Progressing, format!("waiting for TopoServer {name} before multiorch is started"))
+        }
+        _ if pools_ready => (Phase::Progressing, "waiting for multiorch to become Ready".to_owned()),
+        _ => (Phase::Progressing, "waiting for pool pods to become Ready".to_owned()),
+    };
+    let mut conditions = kstatus(phase, &message, &obstacles);
+    conditions.push(if pools_ready {
+        Condition::new("Available", true, "AllPodsReady", "all wanted pool pods are Ready")
+    } else {
+        Condition::new("Available", false, "NotAllPodsReady", "not all wanted pool pods are Ready")
+    });
+    conditions.extend(wants(plan));
+    let mut fields = Map::new();
+    fields.insert("cells".into(), json!(shard.map(pool::cells).unwrap_or_default()));
+    fields.insert("orchReady".into(), orch.into());
+    fields.insert("poolsReady".into(), pools_ready.into());
+    fields.insert("readyReplicas".into(), pools.ready.into());
+    let kept = &["disruption", "rollout", "members", "podRoles", "lastBackupTime", "lastBackupType", "postgresConfig"];
+    Computed { phase, message, conditions, fields, kept }
+}
+
+fn obstacles(plan: &Plan<'_, State>) -> Vec<Obstacle> {
+    let stalled = plan.observed.wants.iter().filter_map(|((pool, cell), report)| {
+        let reason = report.stalled.as_ref()?;
+        Some(Obstacle { reason: "ActorStalled", message: format!("pool {pool} in cell {cell}: {reason}") })
+    });
+    plan.obstacles.iter().cloned().chain(stalled).collect()
+}
+
+fn orch_ready(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> bool {
+    let Some(Ok(objects)) = shard.map(super::objects::render) else { return false };
+    !objects.multiorch.is_empty()
+        && objects.multiorch.iter().all(|desired| {
+            let workload = plan.observed.get(&desired.key);
+            workload.is_some() && Replicas::of(workload).satisfied()
+        })
+}
+
+/// What pools want but this version does not do.
+fn wants(plan: &Plan<'_, State>) -> Vec<Condition> {
+    let named = |reasons: &[WantReason]| -> Option<String> {
+        let mut pods: Vec<&str> = plan
+            .observed
+            .wants
+            .values()
+            .flat_map(|report| &report.wants)
+            .filter(|want| reasons.contains(&want.reason))
+            .map(|want| &*want.pod)
+            .collect();
+        pods.sort_unstable();
+        (!pods.is_empty()).then(|| pods.join(", "))
+    };
+    let mut conditions = Vec::new();
+    conditions.push(match named(&[WantReason::Drift]) {
+        Some(pods) => Condition::new(
+            "RollingUpdate",
+            true,
+            "PodsDrifted",
+            format!("the spec asks for other pods than {pods}; this version does not replace pool pods"),
+        ),
+        None => Condition::new("RollingUpdate", false, "PodsUpToDate", "all pool pods match the spec"),
+    });
+    if let Some(pods) = named(&[WantReason::ScaleDown, WantReason::Ended]) {
+        let message = format!("{pods} should go; this version does not take pool pods away");
+        conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", message));
+    }
+    conditions
+}
+

@@ -1,0 +1,261 @@
+//! Rules that every status obeys: transition times move only with the status value, conditions carry the generation they were
+//! computed for, a write happens only on difference, mere counts may trail (`design.md` 7, `lessons.md` L-STAT).
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::action::{Action, Decision, Event, Manager};
+use crate::entry::Entry;
+use crate::object::Kind;
+
+/// A condition as a room computes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    kind: &'static str,
+    status: bool,
+    reason: String,
+    message: String,
+}
+
+impl Condition {
+    /// A condition; `message` holds no counters and no ages.
+    pub fn new(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Self {
+        Self { kind, status, reason: reason.to_owned(), message: message.into() }
+    }
+
+    /// The condition is True.
+    pub const fn holds(&self) -> bool {
+        self.status
+    }
+}
+
+/// The phases of `api.md` 4.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing there yet.
+    Initializing,
+    /// Under way.
+    Progressing,
+    /// Everything wanted is there.
+    Healthy,
+    /// Something is broken by positive evidence.
+    Degraded,
+}
+
+impl Phase {
+    /// As it stands in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Initializing => "Initializing",
+            Phase::Progressing => "Progressing",
+            Phase::Healthy => "Healthy",
+            Phase::Degraded => "Degraded",
+        }
+    }
+}
+
+/// What stands in the way of a resource: shown in its conditions, blocks only it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// Object, field, value and remedy.
+    pub message: String,
+}
+
+/// The status writer of a kind (`api.md` 5.4).
+pub const fn manager(kind: Kind) -> Manager {
+    match kind {
+        Kind::Shard => Manager::ShardStatus,
+        _ => Manager::Operator,
+    }
+}
+
+/// `Ready`, `Reconciling` and `Stalled` as kstatus wants them, from phase and obstacles.
+pub fn kstatus(phase: Phase, message: &str, obstacles: &[Obstacle]) -> Vec<Condition> {
+    let obstacle = obstacles.first();
+    let reconciling = obstacle.is_none() && phase != Phase::Healthy;
+    let stalled = match obstacle {
+        Some(obstacle) => Condition::new("Stalled", true, obstacle.reason, &obstacle.message),
+        None => Condition::new("Stalled", false, "NoObstacle", "nothing stands in the way"),
+    };
+    vec![
+        Condition::new("Ready", phase == Phase::Healthy, phase.name(), message),
+        Condition::new("Reconciling", reconciling, phase.name(), message),
+        stalled,
+    ]
+}
+
+/// `status` with these conditions in place of its own of the same types; transition times come from `before` where the value
+/// did not change.
+pub fn with_conditions(mut status: Value, before: &Value, conditions: &[Condition], generation: i64, now: Timestamp) -> Value {
+    let old = before.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let of = |kind: &str| old.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(kind));
+    let kept = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut list: Vec<Value> = kept
+        .into_iter()
+        .filter(|c| !conditions.iter().any(|new| c.get("type").and_then(Value::as_str) == Some(new.kind)))
+        .collect();
+    for condition in conditions {
+        let value = if condition.status { "True" } else { "False" };
+        let moved = of(condition.kind)
+            .filter(|c| c.get("status").and_then(Value::as_str) == Some(value))
+            .and_then(|c| c.get("lastTransitionTime").cloned());
+        list.push(json!({
+            "type": condition.kind, "status": value, "reason": condition.reason, "message": condition.message,
+            "observedGeneration": generation,
+            "lastTransitionTime": moved.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
+        }));
+    }
+    list.sort_by(|a, b| a.get("type").and_then(Value::as_str).cmp(&b.get("type").and_then(Value::as_str)));
+    if let Some(map) = status.as_object_mut() {
+        map.insert("conditions".into(), Value::Array(list));
+    }
+    status
+}
+
+/// How long mere counts may trail behind, so that a bring-up does not write a status per pod.
+const COUNTS_TRAIL: SignedDuration = SignedDuration::from_millis(500);
+
+/// Since when a difference in mere counts waits; part of a room's state.
+pub type Trail = Option<Timestamp>;
+
+/// A computed status: phase, message, conditions and the kind's own fields.
+#[derive(Clone, Debug)]
+pub struct Computed {
+    /// Phase.
+    pub phase: Phase,
+    /// Detail of the phase, without counters.
+    pub message: String,
+    /// All conditions.
+    pub conditions: Vec<Condition>,
+    /// Fields of the kind; counts among them may trail.
+    pub fields: Map<String, Value>,
+    /// Fields that are kept as they are when this version does not compute them.
+    pub kept: &'static [&'static str],
+}
+
+/// Adds the status write to a decision when there is something to say.
+pub fn write<S>(decision: &mut Decision<S>, trail: &mut Trail, me: &Entry, computed: Computed, now: Timestamp) {
+    let before = me.status_value();
+    let mut fields = computed.fields;
+    for name in computed.kept {
+        if let Some(value) = before.get(*name) {
+            fields.entry((*name).to_owned()).or_insert_with(|| value.clone());
+        }
+    }
+    fields.insert("phase".into(), computed.phase.name().into());
+    fields.insert("message".into(), computed.message.clone().into());
+    fields.insert("observedGeneration".into(), me.generation.into());
+    let next = with_conditions(Value::Object(fields), &before, &computed.conditions, me.generation, now);
+    if next == before {
+        *trail = None;
+        return;
+    }
+    if essence(&next) == essence(&before) {
+        let since = *trail.get_or_insert(now);
+        let due = since.saturating_add(COUNTS_TRAIL).unwrap_or(now);
+        if now < due {
+            decision.wake_at(due);
+            return;
+        }
+    }
+    *trail = None;
+    let event = transition(&before, &next, &computed.message);
+    decision.act(
+        "the status differs from what is observed",
+        Action::Status {
+            key: me.key().clone(),
+            uid: me.uid.clone(),
+            status: next,
+            manager: manager(me.key().kind),
+            event,
+        },
+    );
+}
+
+/// What must be told at once: everything but numbers and the fields that only hold numbers.
+fn essence(status: &Value) -> Value {
+    fn strip(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "cells" | "databases" | "lastTransitionTime"))
+                .filter(|(name, value)| !value.is_number() || name.as_str() == "observedGeneration")
+                .map(|(name, value)| (name.clone(), strip(value)))
+                .collect(),
+            Value::Array(list) => list.iter().map(strip).collect(),
+            other => other.clone(),
+        }
+    }
+    strip(status)
+}
+
+/// One event per transition: of the phase, or of what stalls the resource.
+fn transition(before: &Value, next: &Value, message: &str) -> Option<Event> {
+    let text = |status: &Value, field: &str| status.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let stalled = |status: &Value| {
+        let list = status.get("conditions")?.as_array()?;
+        let condition = list.iter().find(|c| c.get("type").and_then(Value::as_str) == Some("Stalled"))?;
+        (condition.get("status")?.as_str()? == "True").then(|| (text(condition, "reason"), text(condition, "message")))
+    };
+    let (was, is) = (stalled(before), stalled(next));
+    if is != was
+        && let Some((reason, message)) = is
+    {
+        return Some(Event { reason, message, warning: true });
+    }
+    let (old, new) = (text(before, "phase"), text(next, "phase"));
+    (old != new).then(|| Event {
+        reason: "PhaseChange".into(),
+        message: if old.is_empty() { format!("{new}: {message}") } else { format!("{old} → {new}: {message}") },
+        warning: new == Phase::Degraded.name(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn transition_time_moves_only_with_the_value() {
+        let first = with_conditions(json!({}), &json!({}), &[Condition::new("Ready", false, "A", "a")], 1, at("2026-01-01T00:00:00Z"));
+        let second = with_conditions(json!({}), &first, &[Condition::new("Ready", false, "B", "b")], 2, at("2026-01-02T00:00:00Z"));
+        assert_eq!(second["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_eq!(second["conditions"][0]["observedGeneration"], 2);
+        let third = with_conditions(json!({}), &second, &[Condition::new("Ready", true, "B", "b")], 2, at("2026-01-03T00:00:00Z"));
+        assert_eq!(third["conditions"][0]["lastTransitionTime"], "2026-01-03T00:00:00Z");
+    }
+
+    #[test]
+    fn mere_counts_trail_and_phases_do_not() {
+        let me = Entry {
+            key: Some(crate::object::Key::new(Kind::Cell, "n", "c")),
+            generation: 1,
+            ..Entry::default()
+        };
+        let computed = |ready: i64, phase| Computed {
+            phase,
+            message: "m".into(),
+            conditions: vec![],
+            fields: [("gatewayReadyReplicas".to_owned(), json!(ready))].into_iter().collect(),
+            kept: &[],
+        };
+        let now = at("2026-01-01T00:00:00Z");
+        let mut decision = Decision::idle(());
+        let mut trail = None;
+        write(&mut decision, &mut trail, &me, computed(0, Phase::Progressing), now);
+        let Some(Action::Status { status, .. }) = decision.actions.first().map(|p| p.action.clone()) else { panic!() };
+        let me = Entry { status: status.to_string().into(), ..me };
+        let mut decision = Decision::idle(());
+        write(&mut decision, &mut trail, &me, computed(1, Phase::Progressing), now);
+        assert!(decision.actions.is_empty() && decision.wake.is_some(), "counts wait");
+        let mut decision = Decision::idle(());
+        write(&mut decision, &mut trail, &me, computed(1, Phase::Healthy), now);
+        assert_eq!(decision.actions.len(), 1, "a phase does not");
+    }
+}
