@@ -16,10 +16,16 @@ pub fn operator() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?; // target/<profile>/deps/<test>
-    let profile = test.ancestors().nth(2).context("the test is not in a target folder")?;
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .context("the test is not in a target folder")?;
     let path = profile.join("multigres-operator");
     if !path.is_file() {
-        bail!("{} does not exist: run `cargo build` first, as `make test` does", path.display());
+        bail!(
+            "{} does not exist: run `cargo build` first, as `make test` does",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -24,8 +24,10 @@ pub fn helm() -> Result<Command> {
     static BINARIES: OnceLock<Result<String, String>> = OnceLock::new();
     let binaries = BINARIES
         .get_or_init(|| {
-            command::stdout(&mut Command::new(repository().join("tests/control-plane/build.sh")))
-                .map_err(|error| format!("{error:#}"))
+            command::stdout(&mut Command::new(
+                repository().join("tests/control-plane/build.sh"),
+            ))
+            .map_err(|error| format!("{error:#}"))
         })
         .as_ref()
         .map_err(|error| anyhow!("{error}"))?;
@@ -38,7 +40,12 @@ pub fn helm() -> Result<Command> {
 /// When helm cannot be started.
 pub fn template(release: &str, arguments: &[&str]) -> Result<Output> {
     command::run(
-        helm()?.arg("template").arg(release).arg(folder()).args(["--namespace", "operator-system"]).args(arguments),
+        helm()?
+            .arg("template")
+            .arg(release)
+            .arg(folder())
+            .args(["--namespace", "operator-system"])
+            .args(arguments),
     )
 }
 
@@ -59,22 +66,34 @@ pub fn render(arguments: &[&str]) -> Result<Vec<Value>> {
 /// # Errors
 /// When it is not YAML.
 pub fn documents(yaml: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
-    Ok(serde_saphyr::from_multiple::<Option<Value>>(yaml)?.into_iter().flatten().collect())
+    Ok(serde_saphyr::from_multiple::<Option<Value>>(yaml)?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// The string at a JSON pointer, empty when there is none.
 #[must_use]
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The list at a JSON pointer, empty when there is none.
 #[must_use]
 pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// The objects of one kind.
 pub fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    objects.iter().filter(move |object| text(object, "/kind") == kind)
+    objects
+        .iter()
+        .filter(move |object| text(object, "/kind") == kind)
 }

@@ -16,7 +16,10 @@ pub struct Stage {
 impl Stage {
     /// The arguments of each instruction of this name.
     pub fn all(&self, instruction: &str) -> impl Iterator<Item = &str> {
-        self.instructions.iter().filter(move |(name, _)| name == instruction).map(|(_, arguments)| arguments.as_str())
+        self.instructions
+            .iter()
+            .filter(move |(name, _)| name == instruction)
+            .map(|(_, arguments)| arguments.as_str())
     }
 
     /// The arguments of the one instruction of this name.
@@ -38,13 +41,21 @@ impl Stage {
     /// When a `COPY` of the stage has another form.
     pub fn copies(&self) -> Result<Vec<(String, String, String)>> {
         self.all("COPY")
-            .map(|arguments| match arguments.split_whitespace().collect::<Vec<_>>().as_slice() {
-                [from, source, destination] => {
-                    let stage = from.strip_prefix("--from=").context("COPY of a file from outside the build")?;
-                    Ok((stage.to_owned(), (*source).to_owned(), (*destination).to_owned()))
-                }
-                _ => bail!("COPY {arguments}: expected --from, one source, one destination"),
-            })
+            .map(
+                |arguments| match arguments.split_whitespace().collect::<Vec<_>>().as_slice() {
+                    [from, source, destination] => {
+                        let stage = from
+                            .strip_prefix("--from=")
+                            .context("COPY of a file from outside the build")?;
+                        Ok((
+                            stage.to_owned(),
+                            (*source).to_owned(),
+                            (*destination).to_owned(),
+                        ))
+                    }
+                    _ => bail!("COPY {arguments}: expected --from, one source, one destination"),
+                },
+            )
             .collect()
     }
 
@@ -74,15 +85,25 @@ pub fn parse(text: &str) -> Result<Vec<Stage>> {
         }
         pending.push_str(line);
         let instruction = std::mem::take(&mut pending);
-        let (name, arguments) = instruction.split_once(char::is_whitespace).unwrap_or((&instruction, ""));
+        let (name, arguments) = instruction
+            .split_once(char::is_whitespace)
+            .unwrap_or((&instruction, ""));
         let (name, arguments) = (name.to_ascii_uppercase(), arguments.trim().to_owned());
         if name == "FROM" {
             let mut words = arguments.split_whitespace();
             let base = words.next().context("FROM without an image")?.to_owned();
             let name = words.nth(1).map(str::to_owned);
-            stages.push(Stage { base, name, instructions: Vec::new() });
+            stages.push(Stage {
+                base,
+                name,
+                instructions: Vec::new(),
+            });
         } else {
-            stages.last_mut().with_context(|| format!("{name} before FROM"))?.instructions.push((name, arguments));
+            stages
+                .last_mut()
+                .with_context(|| format!("{name} before FROM"))?
+                .instructions
+                .push((name, arguments));
         }
     }
     Ok(stages)

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 fn deployment(arguments: &[&str]) -> Result<Value> {
     let objects = render(arguments)?;
-    of_kind(&objects, "Deployment").next().cloned().context("no Deployment")
+    of_kind(&objects, "Deployment")
+        .next()
+        .cloned()
+        .context("no Deployment")
 }
 
 fn container(deployment: &Value) -> Result<&Value> {
@@ -22,7 +25,13 @@ fn names(objects: &[Value]) -> BTreeSet<(String, String, String)> {
     let words = |object: &Value, pointer| text(object, pointer).to_owned();
     objects
         .iter()
-        .map(|o| (words(o, "/kind"), words(o, "/metadata/namespace"), words(o, "/metadata/name")))
+        .map(|o| {
+            (
+                words(o, "/kind"),
+                words(o, "/metadata/namespace"),
+                words(o, "/metadata/name"),
+            )
+        })
         .collect()
 }
 
@@ -47,7 +56,11 @@ fn manifests() -> Result<Vec<Value>> {
 
 #[test]
 fn lint_is_strict() -> Result<()> {
-    command::stdout(chart::helm()?.args(["lint", "--strict"]).arg(chart::folder()))?;
+    command::stdout(
+        chart::helm()?
+            .args(["lint", "--strict"])
+            .arg(chart::folder()),
+    )?;
     Ok(())
 }
 
@@ -57,9 +70,21 @@ fn names_do_not_depend_on_the_release() -> Result<()> {
     let two = names(&documents(&template("two", &[])?.stdout)?);
     assert_eq!(one, two);
     for (kind, namespace, name) in &one {
-        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"].contains(&kind.as_str());
-        assert_eq!(namespace, if cluster_wide { "" } else { "operator-system" }, "{kind} {name}");
-        assert!(kind == "CustomResourceDefinition" || name.starts_with("multigres-operator-"), "{kind} {name}");
+        let cluster_wide = [
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "CustomResourceDefinition",
+        ]
+        .contains(&kind.as_str());
+        assert_eq!(
+            namespace,
+            if cluster_wide { "" } else { "operator-system" },
+            "{kind} {name}"
+        );
+        assert!(
+            kind == "CustomResourceDefinition" || name.starts_with("multigres-operator-"),
+            "{kind} {name}"
+        );
     }
     Ok(())
 }
@@ -67,29 +92,58 @@ fn names_do_not_depend_on_the_release() -> Result<()> {
 #[test]
 fn the_pod_meets_the_restricted_pod_security_standard() -> Result<()> {
     let deployment = deployment(&[])?;
-    let pod = deployment.pointer("/spec/template/spec").context("no pod")?;
-    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"] {
+    let pod = deployment
+        .pointer("/spec/template/spec")
+        .context("no pod")?;
+    for field in [
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "volumes",
+        "initContainers",
+    ] {
         assert!(pod.get(field).is_none(), "{field}");
     }
-    assert_eq!(pod.pointer("/securityContext/runAsNonRoot"), Some(&json!(true)));
-    assert_eq!(pod.pointer("/securityContext/runAsUser"), Some(&json!(65532)));
-    assert_eq!(text(pod, "/securityContext/seccompProfile/type"), "RuntimeDefault");
+    assert_eq!(
+        pod.pointer("/securityContext/runAsNonRoot"),
+        Some(&json!(true))
+    );
+    assert_eq!(
+        pod.pointer("/securityContext/runAsUser"),
+        Some(&json!(65532))
+    );
+    assert_eq!(
+        text(pod, "/securityContext/seccompProfile/type"),
+        "RuntimeDefault"
+    );
     let expected = json!({
         "allowPrivilegeEscalation": false,
         "readOnlyRootFilesystem": true,
         "capabilities": { "drop": ["ALL"] },
     });
-    assert_eq!(container(&deployment)?.pointer("/securityContext"), Some(&expected));
+    assert_eq!(
+        container(&deployment)?.pointer("/securityContext"),
+        Some(&expected)
+    );
     Ok(())
 }
 
 #[test]
 fn selectors_match_the_pod() -> Result<()> {
-    let objects = render(&["--set", "podLabels.control-plane=mine,podLabels.team=storage"])?;
-    let deployment = of_kind(&objects, "Deployment").next().context("no Deployment")?;
-    let labels = deployment.pointer("/spec/template/metadata/labels").context("no labels")?;
+    let objects = render(&[
+        "--set",
+        "podLabels.control-plane=mine,podLabels.team=storage",
+    ])?;
+    let deployment = of_kind(&objects, "Deployment")
+        .next()
+        .context("no Deployment")?;
+    let labels = deployment
+        .pointer("/spec/template/metadata/labels")
+        .context("no labels")?;
     assert_eq!(text(labels, "/team"), "storage");
-    let budget = of_kind(&objects, "PodDisruptionBudget").next().context("no budget")?;
+    let budget = of_kind(&objects, "PodDisruptionBudget")
+        .next()
+        .context("no budget")?;
     let service = of_kind(&objects, "Service").next().context("no Service")?;
     let selectors = [
         deployment.pointer("/spec/selector/matchLabels"),
@@ -103,10 +157,19 @@ fn selectors_match_the_pod() -> Result<()> {
             assert_eq!(labels.get(key), Some(value), "{key}");
         }
     }
-    let ports: Vec<_> = list(container(deployment)?, "/ports").iter().map(|port| text(port, "/name")).collect();
+    let ports: Vec<_> = list(container(deployment)?, "/ports")
+        .iter()
+        .map(|port| text(port, "/name"))
+        .collect();
     assert!(ports.contains(&text(service, "/spec/ports/0/targetPort")));
     for probe in ["livenessProbe", "readinessProbe"] {
-        assert!(ports.contains(&text(container(deployment)?, &format!("/{probe}/httpGet/port"))), "{probe}");
+        assert!(
+            ports.contains(&text(
+                container(deployment)?,
+                &format!("/{probe}/httpGet/port")
+            )),
+            "{probe}"
+        );
     }
     Ok(())
 }
@@ -119,9 +182,18 @@ fn every_argument_is_a_flag_of_the_binary() -> Result<()> {
         .filter(|word| word.starts_with("--"))
         .map(|word| word.split(['=', '[', ',']).next().unwrap_or(word))
         .collect();
-    let deployment = deployment(&["--set", "imageUpdateStrategy=lazy,leaderElection.leaseDuration=30s"])?;
-    let arguments: Vec<_> = list(container(&deployment)?, "/args").iter().map(|a| text(a, "")).collect();
-    assert!(arguments.contains(&"--lease-duration=30s") && arguments.contains(&"--image-update-strategy=lazy"));
+    let deployment = deployment(&[
+        "--set",
+        "imageUpdateStrategy=lazy,leaderElection.leaseDuration=30s",
+    ])?;
+    let arguments: Vec<_> = list(container(&deployment)?, "/args")
+        .iter()
+        .map(|a| text(a, ""))
+        .collect();
+    assert!(
+        arguments.contains(&"--lease-duration=30s")
+            && arguments.contains(&"--image-update-strategy=lazy")
+    );
     for argument in arguments {
         let flag = argument.split('=').next().unwrap_or(argument);
         assert!(flags.contains(flag), "{argument} is not in:\n{help}");
@@ -134,12 +206,25 @@ fn images_are_passed_only_when_set() -> Result<()> {
     let default = deployment(&[])?;
     let set = |deployment: &Value| -> Result<Vec<String>> {
         let all = environment(deployment)?;
-        let images = all.into_iter().filter(|(name, _)| name.starts_with("MULTIGRES_IMAGE_"));
-        Ok(images.map(|(name, value)| format!("{name}={value}")).collect())
+        let images = all
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("MULTIGRES_IMAGE_"));
+        Ok(images
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
     };
     assert_eq!(set(&default)?, [""; 0]);
-    let chosen = deployment(&["--set", "images.postgres=a/pg:1,images.multiadminWeb=a/web:2"])?;
-    assert_eq!(set(&chosen)?, ["MULTIGRES_IMAGE_MULTIADMIN_WEB=a/web:2", "MULTIGRES_IMAGE_POSTGRES=a/pg:1"]);
+    let chosen = deployment(&[
+        "--set",
+        "images.postgres=a/pg:1,images.multiadminWeb=a/web:2",
+    ])?;
+    assert_eq!(
+        set(&chosen)?,
+        [
+            "MULTIGRES_IMAGE_MULTIADMIN_WEB=a/web:2",
+            "MULTIGRES_IMAGE_POSTGRES=a/pg:1"
+        ]
+    );
     Ok(())
 }
 
@@ -148,7 +233,12 @@ fn the_operator_knows_who_it_is() -> Result<()> {
     let deployment = deployment(&[])?;
     let references: Vec<_> = list(container(&deployment)?, "/env")
         .iter()
-        .map(|variable| (text(variable, "/name"), text(variable, "/valueFrom/fieldRef/fieldPath")))
+        .map(|variable| {
+            (
+                text(variable, "/name"),
+                text(variable, "/valueFrom/fieldRef/fieldPath"),
+            )
+        })
         .filter(|(_, path)| !path.is_empty())
         .collect();
     let expected = [
@@ -159,31 +249,46 @@ fn the_operator_knows_who_it_is() -> Result<()> {
     ];
     assert_eq!(references, expected);
     let objects = render(&[])?;
-    let account = of_kind(&objects, "ServiceAccount").next().context("no ServiceAccount")?;
-    assert_eq!(text(&deployment, "/spec/template/spec/serviceAccountName"), text(account, "/metadata/name"));
+    let account = of_kind(&objects, "ServiceAccount")
+        .next()
+        .context("no ServiceAccount")?;
+    assert_eq!(
+        text(&deployment, "/spec/template/spec/serviceAccountName"),
+        text(account, "/metadata/name")
+    );
     Ok(())
 }
 
 #[test]
 fn a_digest_wins_over_a_tag() -> Result<()> {
     let digest = format!("sha256:{}", "0".repeat(64));
-    let image = |arguments: &[&str]| -> Result<String> { Ok(text(container(&deployment(arguments)?)?, "/image").into()) };
+    let image = |arguments: &[&str]| -> Result<String> {
+        Ok(text(container(&deployment(arguments)?)?, "/image").into())
+    };
     assert!(image(&[])?.ends_with(concat!(":", env!("CARGO_PKG_VERSION"))));
     assert!(image(&["--set", "image.tag=edge"])?.ends_with("/multigres-operator:edge"));
     let chosen = image(&["--set", &format!("image.tag=edge,image.digest={digest}")])?;
-    assert!(chosen.ends_with(&format!("/multigres-operator@{digest}")), "{chosen}");
+    assert!(
+        chosen.ends_with(&format!("/multigres-operator@{digest}")),
+        "{chosen}"
+    );
     Ok(())
 }
 
 #[test]
 fn definitions_are_rendered_unchanged_and_kept_on_uninstall() -> Result<()> {
     let objects = render(&[])?;
-    let mut rendered: Vec<Value> = of_kind(&objects, "CustomResourceDefinition").cloned().collect();
+    let mut rendered: Vec<Value> = of_kind(&objects, "CustomResourceDefinition")
+        .cloned()
+        .collect();
     rendered.sort_by_key(|crd| text(crd, "/metadata/name").to_owned());
     let mut expected = manifests()?;
     assert_eq!(expected.len(), 8, "run `make generate`");
     for crd in &mut expected {
-        let metadata = crd.get_mut("metadata").and_then(Value::as_object_mut).context("no metadata")?;
+        let metadata = crd
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+            .context("no metadata")?;
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         let annotations = annotations.as_object_mut().context("annotations")?;
         annotations.insert("helm.sh/resource-policy".into(), "keep".into());
@@ -199,14 +304,23 @@ fn definitions_are_rendered_unchanged_and_kept_on_uninstall() -> Result<()> {
 fn definitions_can_be_left_out() -> Result<()> {
     let with = names(&render(&[])?);
     let without = names(&render(&["--set", "crds.install=false"])?);
-    let definitions = with.iter().filter(|(kind, _, _)| kind == "CustomResourceDefinition").cloned();
-    assert_eq!(with.difference(&without).cloned().collect::<Vec<_>>(), definitions.collect::<Vec<_>>());
+    let definitions = with
+        .iter()
+        .filter(|(kind, _, _)| kind == "CustomResourceDefinition")
+        .cloned();
+    assert_eq!(
+        with.difference(&without).cloned().collect::<Vec<_>>(),
+        definitions.collect::<Vec<_>>()
+    );
     Ok(())
 }
 
 #[test]
 fn helm_does_not_install_definitions_by_itself() {
-    assert!(!chart::folder().join("crds").exists(), "Helm never upgrades what lies in a folder named crds");
+    assert!(
+        !chart::folder().join("crds").exists(),
+        "Helm never upgrades what lies in a folder named crds"
+    );
 }
 
 #[test]
@@ -228,7 +342,11 @@ fn values_are_checked() -> Result<()> {
     for value in refused {
         let output = template("a-release", &["--set", value])?;
         assert!(!output.success, "{value} was accepted");
-        assert!(output.stderr.contains("schema"), "{value}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("schema"),
+            "{value}: {}",
+            output.stderr
+        );
     }
     Ok(())
 }
@@ -238,7 +356,10 @@ fn optional_objects_follow_their_values() -> Result<()> {
     let default = render(&[])?;
     assert_eq!(of_kind(&default, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&default, "ServiceMonitor").count(), 0);
-    let other = render(&["--set", "podDisruptionBudget.enabled=false,serviceMonitor.enabled=true"])?;
+    let other = render(&[
+        "--set",
+        "podDisruptionBudget.enabled=false,serviceMonitor.enabled=true",
+    ])?;
     assert_eq!(of_kind(&other, "PodDisruptionBudget").count(), 0);
     assert_eq!(of_kind(&other, "ServiceMonitor").count(), 1);
     Ok(())
@@ -247,12 +368,17 @@ fn optional_objects_follow_their_values() -> Result<()> {
 #[test]
 fn rights_are_the_least_that_serve() -> Result<()> {
     let objects = render(&[])?;
-    let roles: Vec<&Value> = of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")).collect();
+    let roles: Vec<&Value> = of_kind(&objects, "ClusterRole")
+        .chain(of_kind(&objects, "Role"))
+        .collect();
     for role in &roles {
         for rule in list(role, "/rules") {
             for field in ["apiGroups", "resources", "verbs", "nonResourceURLs"] {
                 let words = list(rule, &format!("/{field}"));
-                assert!(words.iter().all(|word| !text(word, "").contains('*')), "{rule}");
+                assert!(
+                    words.iter().all(|word| !text(word, "").contains('*')),
+                    "{rule}"
+                );
             }
         }
     }
@@ -262,15 +388,28 @@ fn rights_are_the_least_that_serve() -> Result<()> {
         .context("no manager role")?;
     let may = |resource: &str, verb: &str| {
         list(manager, "/rules").iter().any(|rule| {
-            list(rule, "/resources").contains(&json!(resource)) && list(rule, "/verbs").contains(&json!(verb))
+            list(rule, "/resources").contains(&json!(resource))
+                && list(rule, "/verbs").contains(&json!(verb))
         })
     };
     for resource in ["pods", "persistentvolumeclaims", "multigresclusters"] {
-        assert!(may(resource, "watch") && !may(resource, "delete"), "{resource}");
+        assert!(
+            may(resource, "watch") && !may(resource, "delete"),
+            "{resource}"
+        );
     }
-    for owner in ["multigresclusters", "cells", "tablegroups", "shards", "toposervers"] {
+    for owner in [
+        "multigresclusters",
+        "cells",
+        "tablegroups",
+        "shards",
+        "toposervers",
+    ] {
         assert!(may(&format!("{owner}/status"), "patch"), "{owner}/status");
-        assert!(may(&format!("{owner}/finalizers"), "update"), "{owner}/finalizers");
+        assert!(
+            may(&format!("{owner}/finalizers"), "update"),
+            "{owner}/finalizers"
+        );
     }
     assert!(!may("multigresclusters", "create"));
     Ok(())
@@ -285,8 +424,16 @@ fn every_binding_names_a_role_and_the_account_of_the_chart() -> Result<()> {
     for binding in bindings {
         count += 1;
         let kind = text(binding, "/roleRef/kind");
-        let namespace = if kind == "Role" { text(binding, "/metadata/namespace") } else { "" };
-        assert!(existing.contains(&(kind.into(), namespace.into(), text(binding, "/roleRef/name").into())));
+        let namespace = if kind == "Role" {
+            text(binding, "/metadata/namespace")
+        } else {
+            ""
+        };
+        assert!(existing.contains(&(
+            kind.into(),
+            namespace.into(),
+            text(binding, "/roleRef/name").into()
+        )));
         let expected = json!([{
             "kind": "ServiceAccount",
             "name": "multigres-operator-controller-manager",
@@ -300,7 +447,9 @@ fn every_binding_names_a_role_and_the_account_of_the_chart() -> Result<()> {
 
 #[test]
 fn chart_and_workspace_carry_one_version() -> Result<()> {
-    let parsed = documents(&std::fs::read_to_string(chart::folder().join("Chart.yaml"))?)?;
+    let parsed = documents(&std::fs::read_to_string(
+        chart::folder().join("Chart.yaml"),
+    )?)?;
     let chart = parsed.first().context("empty Chart.yaml")?;
     assert_eq!(text(chart, "/version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(text(chart, "/appVersion"), env!("CARGO_PKG_VERSION"));

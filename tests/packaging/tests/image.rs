@@ -59,28 +59,51 @@ fn place(root: &Path, source: &Path, destination: &Path) -> Result<()> {
 fn the_final_stage_holds_the_binary_and_nothing_else() -> Result<()> {
     let stage = last_stage()?;
     assert_eq!(stage.base, "gcr.io/distroless/cc-debian12:nonroot");
-    assert_eq!(stage.copies()?, [("builder".into(), "/manager".into(), "/manager".into())]);
+    assert_eq!(
+        stage.copies()?,
+        [("builder".into(), "/manager".into(), "/manager".into())]
+    );
     assert_eq!(stage.only("USER")?, "65532:65532");
     assert_eq!(stage.entrypoint()?, ["/manager"]);
     let allowed = ["COPY", "USER", "ENTRYPOINT"];
-    assert!(stage.instructions.iter().all(|(name, _)| allowed.contains(&name.as_str())), "{stage:?}");
+    assert!(
+        stage
+            .instructions
+            .iter()
+            .all(|(name, _)| allowed.contains(&name.as_str())),
+        "{stage:?}"
+    );
     Ok(())
 }
 
 #[test]
 fn the_builder_uses_the_pinned_toolchain_and_the_profile_of_the_image() -> Result<()> {
-    let builder = stages()?.into_iter().find(|stage| stage.name.as_deref() == Some("builder")).context("no builder")?;
+    let builder = stages()?
+        .into_iter()
+        .find(|stage| stage.name.as_deref() == Some("builder"))
+        .context("no builder")?;
     let toolchain = std::fs::read_to_string(repository().join("rust-toolchain.toml"))?;
-    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).context("no channel")?;
+    let channel = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "))
+        .context("no channel")?;
     let channel = channel.trim_matches('"');
     assert_eq!(builder.base, format!("rust:{channel}-slim-bookworm"));
     assert_eq!(builder.only("ENV")?, format!("RUSTUP_TOOLCHAIN={channel}"));
 
     let build = builder.only("RUN")?;
-    assert!(build.contains("cargo build --profile dist --locked"), "{build}");
-    assert!(build.contains("cp target/dist/multigres-operator /manager"), "{build}");
+    assert!(
+        build.contains("cargo build --profile dist --locked"),
+        "{build}"
+    );
+    assert!(
+        build.contains("cp target/dist/multigres-operator /manager"),
+        "{build}"
+    );
     let manifest = std::fs::read_to_string(repository().join("Cargo.toml"))?;
-    assert!(manifest.contains("[profile.dist]") && manifest.contains("name = \"multigres-operator\""));
+    assert!(
+        manifest.contains("[profile.dist]") && manifest.contains("name = \"multigres-operator\"")
+    );
     Ok(())
 }
 
@@ -97,8 +120,14 @@ fn the_binary_runs_in_the_final_stage() -> Result<()> {
         declared.insert(PathBuf::from(destination));
     }
     for library in binary::libraries(&operator)? {
-        let name = library.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        ensure!(DISTROLESS_CC.contains(&name), "{name} is not in the base image");
+        let name = library
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        ensure!(
+            DISTROLESS_CC.contains(&name),
+            "{name} is not in the base image"
+        );
         place(&root, &library, &library)?;
         declared.insert(library);
     }
@@ -112,9 +141,19 @@ fn the_binary_runs_in_the_final_stage() -> Result<()> {
     } else {
         inside.args(["--map-root-user", "chroot"]);
     }
-    let output = command::run(inside.arg(&root).args(stage.entrypoint()?).arg("--version").env_clear())?;
+    let output = command::run(
+        inside
+            .arg(&root)
+            .args(stage.entrypoint()?)
+            .arg("--version")
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    )?;
     assert!(output.success, "{output:?}");
-    assert!(output.stdout.contains(env!("CARGO_PKG_VERSION")), "{output:?}");
+    assert!(
+        output.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{output:?}"
+    );
     assert_eq!(output.stderr, "");
     assert_eq!(files(&root)?, declared, "the binary wrote into its image");
     std::fs::remove_dir_all(&root)?;
@@ -125,8 +164,17 @@ fn the_binary_runs_in_the_final_stage() -> Result<()> {
 fn the_parser_joins_lines_and_keeps_stages_apart() -> Result<()> {
     let text = "# a comment\nFROM a AS b\nRUN one \\\n  two\n\nfrom c\nCOPY --from=b /x /y\n";
     let stages = dockerfile::parse(text)?;
-    let [first, second] = stages.as_slice() else { anyhow::bail!("{stages:?}") };
-    assert_eq!((first.base.as_str(), first.name.as_deref(), first.only("RUN")?), ("a", Some("b"), "one two"));
+    let [first, second] = stages.as_slice() else {
+        anyhow::bail!("{stages:?}")
+    };
+    assert_eq!(
+        (
+            first.base.as_str(),
+            first.name.as_deref(),
+            first.only("RUN")?
+        ),
+        ("a", Some("b"), "one two")
+    );
     assert_eq!(second.copies()?, [("b".into(), "/x".into(), "/y".into())]);
     assert!(second.only("USER").is_err());
     assert!(dockerfile::parse("USER 1").is_err());

@@ -8,7 +8,8 @@ use packaging::{command, repository};
 
 #[test]
 fn the_protobuf_compiler_compiles() -> Result<()> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("protoc-{}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("protoc-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let proto = folder.join("greeting.proto");
     let source = "syntax = \"proto3\";\npackage packaging;\nimport \"google/protobuf/timestamp.proto\";\n\
@@ -29,8 +30,17 @@ fn the_protobuf_compiler_compiles() -> Result<()> {
             .current_dir(&folder),
     )?;
     let written = std::fs::read(&descriptors)?;
-    for name in ["greeting.proto", "google/protobuf/timestamp.proto", "packaging"] {
-        assert!(written.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    for name in [
+        "greeting.proto",
+        "google/protobuf/timestamp.proto",
+        "packaging",
+    ] {
+        assert!(
+            written
+                .windows(name.len())
+                .any(|window| window == name.as_bytes()),
+            "{name}"
+        );
     }
     std::fs::remove_dir_all(&folder)?;
     Ok(())
@@ -38,9 +48,25 @@ fn the_protobuf_compiler_compiles() -> Result<()> {
 
 #[test]
 fn help_is_the_default_target() -> Result<()> {
-    let listing = command::stdout(Command::new("make").arg("-C").arg(repository()).arg("--no-print-directory"))?;
-    for target in ["demo", "demo-stop", "test", "lint", "bench", "generate", "clean"] {
-        assert!(listing.contains(&format!("make {target} ")), "{target} is not in:\n{listing}");
+    let listing = command::stdout(
+        Command::new("make")
+            .arg("-C")
+            .arg(repository())
+            .arg("--no-print-directory"),
+    )?;
+    for target in [
+        "demo",
+        "demo-stop",
+        "test",
+        "lint",
+        "bench",
+        "generate",
+        "clean",
+    ] {
+        assert!(
+            listing.contains(&format!("make {target} ")),
+            "{target} is not in:\n{listing}"
+        );
     }
     Ok(())
 }
@@ -59,8 +85,17 @@ fn a_missing_toolchain_is_one_line() -> Result<()> {
         )?;
         assert!(!output.success, "{target}");
         assert_eq!(output.stdout, "", "{target}");
-        assert_eq!(output.stderr.lines().count(), 1, "{target}: {}", output.stderr);
-        assert!(output.stderr.contains("Rust is missing: install it"), "{target}: {}", output.stderr);
+        assert_eq!(
+            output.stderr.lines().count(),
+            1,
+            "{target}: {}",
+            output.stderr
+        );
+        assert!(
+            output.stderr.contains("Rust is missing: install it"),
+            "{target}: {}",
+            output.stderr
+        );
     }
     Ok(())
 }
