@@ -299,10 +299,11 @@ impl Drop for Plane {
     }
 }
 
-/// A client that uses a kubeconfig.
+/// A client that uses a kubeconfig. It shows refusals (429, 503) to the caller instead of trying again by itself.
 pub async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
     let config = Kubeconfig::read_from(kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 

@@ -1,5 +1,12 @@
 //! The harness itself: planes side by side, workloads, faults, the audit log, and nothing left behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::{process::Command, time::Duration};
 
 use control_plane::{Fault, Plane, PlaneOptions, PodFault, alive, wait};
@@ -18,12 +25,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn start(name: &str) -> Plane {
     let start = tokio::time::Instant::now();
-    Plane::start(PlaneOptions {
+    let options = PlaneOptions {
         name: name.to_owned(),
         ..PlaneOptions::default()
-    })
-    .await
-    .unwrap()
+    };
+    let plane = Plane::start(options).await.unwrap();
+    eprintln!("{name} started in {:?}", start.elapsed());
+    plane
 }
 
 fn pod_template(app: &str) -> Value {
