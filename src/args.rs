@@ -15,7 +15,11 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// Arguments of the operator. Every flag may be given by its environment variable too.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "multigres-operator", version, about = "Kubernetes operator for Multigres")]
+#[command(
+    name = "multigres-operator",
+    version,
+    about = "Kubernetes operator for Multigres"
+)]
 pub struct Args {
     /// Work only while holding the Lease `multigres-operator.multigres.com`; needed for more than one replica
     #[arg(long, env = "LEADER_ELECT", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
@@ -78,7 +82,11 @@ impl FromStr for Bind {
         let explain = || format!("{text:?} is not host:port, :port or 0");
         let (host, port) = text.rsplit_once(':').ok_or_else(explain)?;
         let port = port.parse().map_err(|_| explain())?;
-        Ok(if host.is_empty() { Self::Any(port) } else { Self::At(text.to_owned()) })
+        Ok(if host.is_empty() {
+            Self::Any(port)
+        } else {
+            Self::At(text.to_owned())
+        })
     }
 }
 
@@ -121,7 +129,8 @@ impl Environment {
     /// One line that names the mandatory variable that is missing.
     pub fn read() -> Result<Self, String> {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let pairs = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let pairs = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         Self::from_variables(pairs, hostname.trim(), std::process::id())
     }
 
@@ -137,19 +146,30 @@ impl Environment {
         hostname: &str,
         process: u32,
     ) -> Result<Self, String> {
-        let variables: BTreeMap<String, String> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let variables: BTreeMap<String, String> = pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         let optional = |name: &str| variables.get(name).cloned();
         let mandatory = |name: &str| {
-            optional(name).ok_or_else(|| format!("environment variable {name} must be set (by the downward API)"))
+            optional(name).ok_or_else(|| {
+                format!("environment variable {name} must be set (by the downward API)")
+            })
         };
         let name = optional("POD_NAME");
         let fallback = || format!("{hostname}_{process}");
         Ok(Self {
             namespace: mandatory("POD_NAMESPACE")?,
             service_account: mandatory("POD_SERVICE_ACCOUNT")?,
-            identity: optional("POD_UID").or_else(|| name.clone()).unwrap_or_else(fallback),
+            identity: optional("POD_UID")
+                .or_else(|| name.clone())
+                .unwrap_or_else(fallback),
             name: name.unwrap_or_else(|| hostname.to_owned()),
-            image_overrides: variables.iter().filter(|(key, _)| key.starts_with(IMAGES)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            image_overrides: variables
+                .iter()
+                .filter(|(key, _)| key.starts_with(IMAGES))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
         })
     }
 }
@@ -175,7 +195,12 @@ mod tests {
 
     #[test]
     fn switches_take_a_value_or_none() {
-        let args = parse(&["--leader-elect", "--metrics-secure=false", "--image-update-strategy=lazy"]).unwrap();
+        let args = parse(&[
+            "--leader-elect",
+            "--metrics-secure=false",
+            "--image-update-strategy=lazy",
+        ])
+        .unwrap();
         assert!(args.leader_elect && !args.metrics_secure);
         assert!(!parse(&["--leader-elect=false"]).unwrap().leader_elect);
     }
@@ -197,31 +222,59 @@ mod tests {
 
     #[test]
     fn durations_are_humane_and_bounded() {
-        assert_eq!(parse(&["--lease-duration=1m30s"]).unwrap().lease_duration, Duration::from_secs(90));
+        assert_eq!(
+            parse(&["--lease-duration=1m30s"]).unwrap().lease_duration,
+            Duration::from_secs(90)
+        );
         for bad in ["15", "1s", "-15s", "soon"] {
-            assert!(parse(&[&format!("--lease-duration={bad}")]).is_err(), "{bad}");
+            assert!(
+                parse(&[&format!("--lease-duration={bad}")]).is_err(),
+                "{bad}"
+            );
         }
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Result<Environment, String> {
-        Environment::from_variables(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())), "node", 7)
+        Environment::from_variables(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+            "node",
+            7,
+        )
     }
 
     #[test]
     fn namespace_and_account_are_mandatory() {
         assert!(environment(&[]).unwrap_err().contains("POD_NAMESPACE"));
-        assert!(environment(&[("POD_NAMESPACE", "a"), ("POD_SERVICE_ACCOUNT", "")]).unwrap_err().contains("POD_SERVICE_ACCOUNT"));
+        assert!(
+            environment(&[("POD_NAMESPACE", "a"), ("POD_SERVICE_ACCOUNT", "")])
+                .unwrap_err()
+                .contains("POD_SERVICE_ACCOUNT")
+        );
     }
 
     #[test]
     fn the_holder_is_the_pod_then_its_name_then_host_and_process() {
-        let base = [("POD_NAMESPACE", "a"), ("POD_SERVICE_ACCOUNT", "b"), ("MULTIGRES_IMAGE_ETCD", "e:1"), ("HOME", "/")];
+        let base = [
+            ("POD_NAMESPACE", "a"),
+            ("POD_SERVICE_ACCOUNT", "b"),
+            ("MULTIGRES_IMAGE_ETCD", "e:1"),
+            ("HOME", "/"),
+        ];
         let plain = environment(&base).unwrap();
-        assert_eq!((plain.identity.as_str(), plain.name.as_str()), ("node_7", "node"));
-        assert_eq!(plain.image_overrides, BTreeMap::from([("MULTIGRES_IMAGE_ETCD".to_owned(), "e:1".to_owned())]));
+        assert_eq!(
+            (plain.identity.as_str(), plain.name.as_str()),
+            ("node_7", "node")
+        );
+        assert_eq!(
+            plain.image_overrides,
+            BTreeMap::from([("MULTIGRES_IMAGE_ETCD".to_owned(), "e:1".to_owned())])
+        );
         let named = environment(&[&base[..], &[("POD_NAME", "p")]].concat()).unwrap();
         assert_eq!((named.identity.as_str(), named.name.as_str()), ("p", "p"));
-        let known = environment(&[&base[..], &[("POD_NAME", "p"), ("POD_UID", "u")]].concat()).unwrap();
+        let known =
+            environment(&[&base[..], &[("POD_NAME", "p"), ("POD_UID", "u")]].concat()).unwrap();
         assert_eq!((known.identity.as_str(), known.name.as_str()), ("u", "p"));
     }
 }

@@ -13,8 +13,8 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
-pub use actors::operator::{Handle, Hooks, Inspection, Leadership, SampleKind};
 pub use actors::metric::Sample;
+pub use actors::operator::{Handle, Hooks, Inspection, Leadership, SampleKind};
 
 /// Stack of the actors' thread. Decisions are shallow; the pages are only used when touched.
 const STACK: usize = 2 * 1024 * 1024;
@@ -94,26 +94,35 @@ impl Engine {
         settings: Settings,
         io: Runtime,
     ) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
         let (send, started) = oneshot::channel();
-        std::thread::Builder::new().name("actors".to_owned()).stack_size(STACK).spawn(move || {
-            let _end = end; // dropped when the thread ends, in a panic too
-            let settings = actors::operator::Settings {
-                namespace: settings.namespace,
-                identity: settings.identity,
-                image_overrides: settings.image_overrides,
-                io,
-                hooks: settings.hooks,
-            };
-            LocalSet::new().block_on(&runtime, async move {
-                let _ = send.send(actors::operator::start(client, leadership, settings).await);
-                let _ = stopped.await;
-            });
-        })?;
+        std::thread::Builder::new()
+            .name("actors".to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                let _end = end; // dropped when the thread ends, in a panic too
+                let settings = actors::operator::Settings {
+                    namespace: settings.namespace,
+                    identity: settings.identity,
+                    image_overrides: settings.image_overrides,
+                    io,
+                    hooks: settings.hooks,
+                };
+                LocalSet::new().block_on(&runtime, async move {
+                    let _ = send.send(actors::operator::start(client, leadership, settings).await);
+                    let _ = stopped.await;
+                });
+            })?;
         let handle = started.await.map_err(|_| Error::Ended)?;
-        Ok(Self { handle, stop: Some(stop), ended })
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            ended,
+        })
     }
 
     /// Asks and drains the actors.

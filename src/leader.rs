@@ -19,7 +19,9 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Leadership without an election.
 pub fn alone() -> Leadership {
-    Leadership::Leader { until: clock::monotonic() + FOREVER }
+    Leadership::Leader {
+        until: clock::monotonic() + FOREVER,
+    }
 }
 
 /// One process that wants to lead.
@@ -36,10 +38,25 @@ pub struct Elector<L> {
 
 impl<L: Leases> Elector<L> {
     /// An elector that has not looked at the Lease yet.
-    pub fn new(leases: L, namespace: &str, identity: &str, timing: Timing, leadership: watch::Sender<Leadership>) -> Self {
+    pub fn new(
+        leases: L,
+        namespace: &str,
+        identity: &str,
+        timing: Timing,
+        leadership: watch::Sender<Leadership>,
+    ) -> Self {
         let (namespace, identity) = (namespace.to_owned(), identity.to_owned());
         let first_seen = clock::monotonic();
-        Self { leases, namespace, identity, timing, leadership, seen: None, first_seen, silent: false }
+        Self {
+            leases,
+            namespace,
+            identity,
+            timing,
+            leadership,
+            seen: None,
+            first_seen,
+            silent: false,
+        }
     }
 
     /// Takes part until `stop` says whether to release the Lease (true when no write is under way any more) or to let it
@@ -99,12 +116,24 @@ impl<L: Leases> Elector<L> {
             let record = self.leases.read().await?;
             self.observe(record);
         }
-        let step = decide(self.seen.as_ref(), &self.identity, self.first_seen, clock::monotonic(), &self.timing);
+        let step = decide(
+            self.seen.as_ref(),
+            &self.identity,
+            self.first_seen,
+            clock::monotonic(),
+            &self.timing,
+        );
         if let Step::Wait(pause) = step {
             self.stand_by("another process holds the lease");
             return Ok(pause);
         }
-        let wanted = held(self.seen.as_ref(), &self.namespace, &self.identity, &self.timing, clock::wall());
+        let wanted = held(
+            self.seen.as_ref(),
+            &self.namespace,
+            &self.identity,
+            &self.timing,
+            clock::wall(),
+        );
         let sent = clock::monotonic();
         let written = match step {
             Step::Create => self.leases.create(&wanted).await?,
@@ -117,7 +146,11 @@ impl<L: Leases> Elector<L> {
 
     /// Remembers the record and since when it stands like this.
     fn observe(&mut self, record: Option<Lease>) {
-        let stamp = |lease: &Option<Lease>| lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+        let stamp = |lease: &Option<Lease>| {
+            lease
+                .as_ref()
+                .and_then(|lease| lease.metadata.resource_version.clone())
+        };
         if self.seen.is_none() || stamp(&self.seen) != stamp(&record) {
             self.first_seen = clock::monotonic();
         }
@@ -156,10 +189,17 @@ impl<L: Leases> Elector<L> {
 
     async fn release(&self) -> Result<(), Error> {
         // Read again: a renewal that was cut off may have been written.
-        let Some(record) = self.leases.read().await? else { return Ok(()) };
-        let holder = record.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        let Some(record) = self.leases.read().await? else {
+            return Ok(());
+        };
+        let holder = record
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.as_deref());
         if holder == Some(self.identity.as_str()) {
-            self.leases.replace(&released(&record, clock::wall())).await?;
+            self.leases
+                .replace(&released(&record, clock::wall()))
+                .await?;
             tracing::info!(identity = %self.identity, "lease released");
         }
         Ok(())

@@ -27,7 +27,12 @@ pub struct Timing {
 impl From<Duration> for Timing {
     fn from(lease: Duration) -> Self {
         let lease = lease.max(Duration::from_secs(1));
-        Self { lease, renew_deadline: lease * 2 / 3, retry: lease * 2 / 15, request: lease / 3 }
+        Self {
+            lease,
+            renew_deadline: lease * 2 / 3,
+            retry: lease * 2 / 15,
+            request: lease / 3,
+        }
     }
 }
 
@@ -45,15 +50,25 @@ pub enum Step {
 }
 
 /// Decides. `first_seen` is when *this* process first saw the record as it stands: clocks of machines are never compared.
-pub fn decide(record: Option<&Lease>, identity: &str, first_seen: Instant, now: Instant, timing: &Timing) -> Step {
-    let Some(lease) = record else { return Step::Create };
+pub fn decide(
+    record: Option<&Lease>,
+    identity: &str,
+    first_seen: Instant,
+    now: Instant,
+    timing: &Timing,
+) -> Step {
+    let Some(lease) = record else {
+        return Step::Create;
+    };
     let spec = lease.spec.as_ref();
     match spec.and_then(|spec| spec.holder_identity.as_deref()) {
         None | Some("") => Step::Take,
         Some(holder) if holder == identity => Step::Renew,
         Some(_) => {
             // A holder with a longer lease than ours is given its own time.
-            let theirs = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+            let theirs = spec
+                .and_then(|spec| spec.lease_duration_seconds)
+                .and_then(|seconds| u64::try_from(seconds).ok());
             let patience = timing.lease.max(Duration::from_secs(theirs.unwrap_or(0)));
             let silent = now.saturating_duration_since(first_seen);
             match patience.checked_sub(silent) {
@@ -65,12 +80,24 @@ pub fn decide(record: Option<&Lease>, identity: &str, first_seen: Instant, now: 
 }
 
 /// The record with us as its holder. Metadata and fields of others are kept.
-pub fn held(record: Option<&Lease>, namespace: &str, identity: &str, timing: &Timing, wall: Timestamp) -> Lease {
+pub fn held(
+    record: Option<&Lease>,
+    namespace: &str,
+    identity: &str,
+    timing: &Timing,
+    wall: Timestamp,
+) -> Lease {
     let mut lease = record.cloned().unwrap_or_else(|| Lease {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some([("app.kubernetes.io/name".to_owned(), "multigres-operator".to_owned())].into()),
+            labels: Some(
+                [(
+                    "app.kubernetes.io/name".to_owned(),
+                    "multigres-operator".to_owned(),
+                )]
+                .into(),
+            ),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -78,7 +105,10 @@ pub fn held(record: Option<&Lease>, namespace: &str, identity: &str, timing: &Ti
     let mut spec = lease.spec.take().unwrap_or_default();
     let ours = spec.holder_identity.as_deref() == Some(identity);
     if !ours {
-        spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
+        spec.lease_transitions = Some(
+            spec.lease_transitions
+                .map_or(0, |count| count.saturating_add(1)),
+        );
         spec.acquire_time = Some(MicroTime(wall));
     }
     lease.spec = Some(LeaseSpec {
@@ -169,7 +199,10 @@ mod tests {
             lease_transitions: Some(3),
             ..LeaseSpec::default()
         };
-        Lease { spec: Some(spec), ..Lease::default() }
+        Lease {
+            spec: Some(spec),
+            ..Lease::default()
+        }
     }
 
     #[test]
@@ -184,31 +217,76 @@ mod tests {
             ("no lease", None, 0, Step::Create),
             ("released", Some(by("", 1)), 0, Step::Take),
             ("no holder", Some(Lease::default()), 0, Step::Take),
-            ("ours, at once after a restart", Some(by("me", 15)), 0, Step::Renew),
+            (
+                "ours, at once after a restart",
+                Some(by("me", 15)),
+                0,
+                Step::Renew,
+            ),
             ("ours, however old", Some(by("me", 15)), 1000, Step::Renew),
-            ("theirs, fresh", Some(by("other", 15)), 0, Step::Wait(2 * second)),
-            ("theirs, nearly over", Some(by("other", 15)), 14, Step::Wait(second)),
+            (
+                "theirs, fresh",
+                Some(by("other", 15)),
+                0,
+                Step::Wait(2 * second),
+            ),
+            (
+                "theirs, nearly over",
+                Some(by("other", 15)),
+                14,
+                Step::Wait(second),
+            ),
             ("theirs, silent", Some(by("other", 15)), 15, Step::Take),
-            ("theirs, with a longer lease", Some(by("other", 60)), 20, Step::Wait(2 * second)),
-            ("theirs, with a nonsense duration", Some(by("other", -1)), 15, Step::Take),
+            (
+                "theirs, with a longer lease",
+                Some(by("other", 60)),
+                20,
+                Step::Wait(2 * second),
+            ),
+            (
+                "theirs, with a nonsense duration",
+                Some(by("other", -1)),
+                15,
+                Step::Take,
+            ),
         ] {
             let first_seen = clock::monotonic();
             let now = first_seen + silent * second;
-            assert_eq!(decide(record.as_ref(), "me", first_seen, now, &TIMING), step, "{what}");
+            assert_eq!(
+                decide(record.as_ref(), "me", first_seen, now, &TIMING),
+                step,
+                "{what}"
+            );
         }
     }
 
     #[test]
     fn a_renewal_is_no_transition_and_a_take_over_is_one() {
         let wall = Timestamp::UNIX_EPOCH;
-        let renewed = held(Some(&by("me", 15)), "ns", "me", &TIMING, wall).spec.unwrap();
-        assert_eq!((renewed.lease_transitions, renewed.acquire_time), (Some(3), None));
-        let taken = held(Some(&by("other", 15)), "ns", "me", &TIMING, wall).spec.unwrap();
-        assert_eq!((taken.lease_transitions, taken.acquire_time), (Some(4), Some(MicroTime(wall))));
+        let renewed = held(Some(&by("me", 15)), "ns", "me", &TIMING, wall)
+            .spec
+            .unwrap();
+        assert_eq!(
+            (renewed.lease_transitions, renewed.acquire_time),
+            (Some(3), None)
+        );
+        let taken = held(Some(&by("other", 15)), "ns", "me", &TIMING, wall)
+            .spec
+            .unwrap();
+        assert_eq!(
+            (taken.lease_transitions, taken.acquire_time),
+            (Some(4), Some(MicroTime(wall)))
+        );
         let created = held(None, "ns", "me", &TIMING, wall);
         assert_eq!(created.metadata.name.as_deref(), Some(NAME));
         assert_eq!(created.spec.unwrap().lease_transitions, Some(0));
         let released = released(&by("me", 15), wall).spec.unwrap();
-        assert_eq!((released.holder_identity.as_deref(), released.lease_duration_seconds), (Some(""), Some(1)));
+        assert_eq!(
+            (
+                released.holder_identity.as_deref(),
+                released.lease_duration_seconds
+            ),
+            (Some(""), Some(1))
+        );
     }
 }

@@ -64,17 +64,23 @@ pub enum Error {
 /// When there is no usable configuration.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, Error> {
     let mut config = match kubeconfig {
-        None => Config::infer().await.map_err(|error| Error::Config(error.to_string()))?,
+        None => Config::infer()
+            .await
+            .map_err(|error| Error::Config(error.to_string()))?,
         Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| Error::Config(error.to_string()))?;
+            let file =
+                Kubeconfig::read_from(path).map_err(|error| Error::Config(error.to_string()))?;
             let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|error| Error::Config(error.to_string()))?
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|error| Error::Config(error.to_string()))?
         }
     };
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = None;
     config.default_retry = false;
-    let agent = http::HeaderValue::from_static(concat!("multigres-operator/", env!("CARGO_PKG_VERSION")));
+    let agent =
+        http::HeaderValue::from_static(concat!("multigres-operator/", env!("CARGO_PKG_VERSION")));
     config.headers.push((http::header::USER_AGENT, agent));
     Ok(Client::try_from(config)?)
 }
@@ -98,13 +104,25 @@ impl Process {
     ///
     /// # Errors
     /// When an address is taken or the actors do not start.
-    pub async fn start(client: Client, args: &Args, environment: &Environment, hooks: Hooks) -> Result<Self, Error> {
+    pub async fn start(
+        client: Client,
+        args: &Args,
+        environment: &Environment,
+        hooks: Hooks,
+    ) -> Result<Self, Error> {
         let io = Runtime::current();
-        let metrics = server::listen(&args.metrics_bind_address).await.map_err(Error::Listen)?;
-        let probes = server::listen(&args.health_probe_bind_address).await.map_err(Error::Listen)?;
+        let metrics = server::listen(&args.metrics_bind_address)
+            .await
+            .map_err(Error::Listen)?;
+        let probes = server::listen(&args.health_probe_bind_address)
+            .await
+            .map_err(Error::Listen)?;
         let (sender, leadership) = watch::channel(Leadership::Standby);
         let (elector, alone) = if args.leader_elect {
-            (Some(elect(client.clone(), args, environment, sender, &io)), None)
+            (
+                Some(elect(client.clone(), args, environment, sender, &io)),
+                None,
+            )
         } else {
             sender.send_replace(leader::alone());
             (None, Some(sender))
@@ -125,10 +143,20 @@ impl Process {
             elector,
             _alone: alone,
             servers: JoinSet::new(),
-            metrics: metrics.as_ref().and_then(|listener| listener.local_addr().ok()),
-            health: probes.as_ref().and_then(|listener| listener.local_addr().ok()),
+            metrics: metrics
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
+            health: probes
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
         };
-        process.serve(client, metrics, probes, args.metrics_secure, &environment.name)?;
+        process.serve(
+            client,
+            metrics,
+            probes,
+            args.metrics_secure,
+            &environment.name,
+        )?;
         Ok(process)
     }
 
@@ -142,15 +170,40 @@ impl Process {
     ) -> Result<(), Error> {
         let actors: Arc<dyn Actors> = self.handle.clone();
         if let Some(listener) = metrics {
-            let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), name.to_owned()];
-            let acceptor = if secure { Some(tls::self_signed(names)?) } else { None };
+            let names = vec![
+                "localhost".to_owned(),
+                "127.0.0.1".to_owned(),
+                name.to_owned(),
+            ];
+            let acceptor = if secure {
+                Some(tls::self_signed(names)?)
+            } else {
+                None
+            };
             let guard = secure.then(|| Arc::new(auth::Guard::new(auth::ApiReviewer(client))));
-            let desk = introspection::Desk { actors: actors.clone(), guard, leadership: self.leadership.clone() };
-            self.servers.spawn(server::serve(listener, acceptor, introspection::router(desk), self.shutdown.clone()));
+            let desk = introspection::Desk {
+                actors: actors.clone(),
+                guard,
+                leadership: self.leadership.clone(),
+            };
+            self.servers.spawn(server::serve(
+                listener,
+                acceptor,
+                introspection::router(desk),
+                self.shutdown.clone(),
+            ));
         }
         if let Some(listener) = probes {
-            let probe = health::Probe { actors, shutdown: self.shutdown.clone() };
-            self.servers.spawn(server::serve(listener, None, health::router(probe), self.shutdown.clone()));
+            let probe = health::Probe {
+                actors,
+                shutdown: self.shutdown.clone(),
+            };
+            self.servers.spawn(server::serve(
+                listener,
+                None,
+                health::router(probe),
+                self.shutdown.clone(),
+            ));
         }
         Ok(())
     }
@@ -218,7 +271,13 @@ fn elect(
 ) -> (oneshot::Sender<bool>, JoinHandle<()>) {
     let leases: Api<Lease> = Api::namespaced(client, &environment.namespace);
     let timing = Timing::from(args.lease_duration);
-    let elector = Elector::new(leases, &environment.namespace, &environment.identity, timing, sender);
+    let elector = Elector::new(
+        leases,
+        &environment.namespace,
+        &environment.identity,
+        timing,
+        sender,
+    );
     let (stop, stopped) = oneshot::channel();
     (stop, io.spawn(elector.run(stopped)))
 }

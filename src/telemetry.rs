@@ -19,7 +19,9 @@ const VARIABLE: &str = "RUST_LOG";
 pub fn directives(text: Option<&str>) -> Result<Targets, String> {
     match text.map(str::trim) {
         None | Some("") => Ok(Targets::new().with_default(LevelFilter::INFO)),
-        Some(text) => text.parse().map_err(|error| format!("{VARIABLE} {text:?} is not understood: {error}")),
+        Some(text) => text
+            .parse()
+            .map_err(|error| format!("{VARIABLE} {text:?} is not understood: {error}")),
     }
 }
 
@@ -29,8 +31,14 @@ pub fn directives(text: Option<&str>) -> Result<Targets, String> {
 /// When `RUST_LOG` is not understood.
 pub fn start() -> Result<(), String> {
     let targets = directives(std::env::var(VARIABLE).ok().as_deref())?;
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(stderr);
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_writer(stderr);
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .try_init();
     Ok(())
 }
 

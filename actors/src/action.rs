@@ -136,9 +136,9 @@ impl Action {
     /// The object and part this action changes: its lane.
     pub fn lane(&self) -> (&Key, Slot) {
         match self {
-            Action::Apply { object, .. } | Action::Create { object } | Action::Generate { object, .. } => {
-                (&object.key, Slot::Content)
-            }
+            Action::Apply { object, .. }
+            | Action::Create { object }
+            | Action::Generate { object, .. } => (&object.key, Slot::Content),
             Action::Delete { key, .. } | Action::Metadata { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
             Action::Read { key } => (key, Slot::Read),
@@ -149,9 +149,10 @@ impl Action {
     pub const fn urgency(&self) -> Urgency {
         match self {
             Action::Delete { .. } => Urgency::Deletion,
-            Action::Apply { .. } | Action::Create { .. } | Action::Generate { .. } | Action::Metadata { .. } => {
-                Urgency::Content
-            }
+            Action::Apply { .. }
+            | Action::Create { .. }
+            | Action::Generate { .. }
+            | Action::Metadata { .. } => Urgency::Content,
             Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
         }
     }
@@ -206,12 +207,22 @@ pub struct Decision<S> {
 impl<S> Decision<S> {
     /// Nothing to do.
     pub const fn idle(state: S) -> Self {
-        Self { state, actions: Vec::new(), wake: None, references: Vec::new(), wants: Vec::new(), inputs: Vec::new() }
+        Self {
+            state,
+            actions: Vec::new(),
+            wake: None,
+            references: Vec::new(),
+            wants: Vec::new(),
+            inputs: Vec::new(),
+        }
     }
 
     /// Adds an action.
     pub fn act(&mut self, reason: impl Into<String>, action: Action) {
-        self.actions.push(Planned { action, reason: reason.into() });
+        self.actions.push(Planned {
+            action,
+            reason: reason.into(),
+        });
     }
 
     /// Wakes at `at` or earlier.

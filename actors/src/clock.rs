@@ -11,7 +11,6 @@ pub struct Clock {
 }
 
 /// The monotonic clock.
-#[expect(clippy::disallowed_methods, reason = "this is the clock; tokio's, so that tests can stop it")]
 pub fn monotonic() -> Instant {
     Instant::now()
 }
@@ -25,12 +24,16 @@ impl Clock {
 
     /// Time that starts at `origin` and passes as tokio's does.
     pub fn starting_at(origin: Timestamp) -> Self {
-        Self { origin, started: monotonic() }
+        Self {
+            origin,
+            started: monotonic(),
+        }
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        let elapsed = SignedDuration::try_from(monotonic() - self.started).unwrap_or(SignedDuration::ZERO);
+        let elapsed =
+            SignedDuration::try_from(monotonic() - self.started).unwrap_or(SignedDuration::ZERO);
         self.origin.saturating_add(elapsed).unwrap_or(self.origin)
     }
 }

@@ -57,12 +57,18 @@ pub fn canonical(value: &Value, out: &mut String) {
 pub fn hash(body: &Value) -> String {
     let mut text = String::new();
     canonical(body, &mut text);
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// True when `observed` (see `Entry::comparable`) holds every field of `desired`.
 pub fn covers(observed: &Value, desired: &Desired) -> bool {
-    let Some(body) = desired.body.as_object() else { return false };
+    let Some(body) = desired.body.as_object() else {
+        return false;
+    };
     body.iter().all(|(key, wanted)| match key.as_str() {
         "apiVersion" | "kind" | "status" => true,
         "metadata" => metadata(observed.get("metadata").unwrap_or(&Value::Null), wanted),
@@ -73,18 +79,31 @@ pub fn covers(observed: &Value, desired: &Desired) -> bool {
 }
 
 fn metadata(observed: &Value, wanted: &Value) -> bool {
-    ["labels", "annotations", "ownerReferences"].iter().all(|part| match wanted.get(*part) {
-        None => true,
-        Some(wanted) => within(part, observed.get(*part).unwrap_or(&Value::Null), wanted),
-    })
+    ["labels", "annotations", "ownerReferences"]
+        .iter()
+        .all(|part| match wanted.get(*part) {
+            None => true,
+            Some(wanted) => within(part, observed.get(*part).unwrap_or(&Value::Null), wanted),
+        })
 }
 
 /// Data is compared by digest, and exactly: a key that we did not write is foreign content in our object.
 fn data(observed: Option<&Value>, wanted: &Value) -> bool {
-    let Some(wanted) = wanted.as_object() else { return true };
+    let Some(wanted) = wanted.as_object() else {
+        return true;
+    };
     wanted.iter().all(|(key, value)| {
-        let digest = value.as_str().map(|text| if text.is_empty() { 0 } else { digest(text.as_bytes()).max(1) });
-        observed.and_then(|data| data.get(key)).and_then(Value::as_u64) == digest
+        let digest = value.as_str().map(|text| {
+            if text.is_empty() {
+                0
+            } else {
+                digest(text.as_bytes()).max(1)
+            }
+        });
+        observed
+            .and_then(|data| data.get(key))
+            .and_then(Value::as_u64)
+            == digest
     })
 }
 
@@ -105,7 +124,11 @@ fn within(field: &str, observed: &Value, wanted: &Value) -> bool {
     match (observed, wanted) {
         (Value::Object(observed), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
             let found = observed.get(key).unwrap_or(&Value::Null);
-            if QUANTITIES.contains(&field) { quantity(found) == quantity(value) } else { within(key, found, value) }
+            if QUANTITIES.contains(&field) {
+                quantity(found) == quantity(value)
+            } else {
+                within(key, found, value)
+            }
         }),
         // An empty block may be dropped or filled with defaults by the server.
         (_, Value::Object(wanted)) => wanted.is_empty() || wanted.values().all(empty),
@@ -123,7 +146,11 @@ fn list(field: &str, observed: &[Value], wanted: &[Value]) -> bool {
                 .is_some_and(|other| within("", other, item))
         }),
         None => {
-            observed.len() == wanted.len() && observed.iter().zip(wanted).all(|(other, item)| within("", other, item))
+            observed.len() == wanted.len()
+                && observed
+                    .iter()
+                    .zip(wanted)
+                    .all(|(other, item)| within("", other, item))
         }
     }
 }
@@ -134,9 +161,8 @@ fn scalar(observed: &Value, wanted: &Value) -> bool {
         return true;
     }
     match (observed, wanted) {
-        (Value::Number(number), Value::String(text)) | (Value::String(text), Value::Number(number)) => {
-            number.to_string() == *text
-        }
+        (Value::Number(number), Value::String(text))
+        | (Value::String(text), Value::Number(number)) => number.to_string() == *text,
         _ => false,
     }
 }
@@ -148,7 +174,9 @@ fn quantity(value: &Value) -> Result<i128, String> {
         Value::Number(number) => number.to_string(),
         other => return Err(other.to_string()),
     };
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+')).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+'))
+        .unwrap_or(text.len());
     let (digits, suffix) = text.split_at(split);
     let scale: i128 = match suffix {
         "" => 1000,
@@ -167,7 +195,9 @@ fn quantity(value: &Value) -> Result<i128, String> {
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let places = u32::try_from(fraction.len()).map_err(|_| text.clone())?;
-    let number: i128 = format!("{whole}{fraction}").parse().map_err(|_| text.clone())?;
+    let number: i128 = format!("{whole}{fraction}")
+        .parse()
+        .map_err(|_| text.clone())?;
     number
         .checked_mul(scale)
         .and_then(|product| product.checked_div(10_i128.checked_pow(places)?))
@@ -187,7 +217,10 @@ mod tests {
 
     fn desired(spec: Value) -> Desired {
         let body = json!({"metadata": {"name": "a", "namespace": "b", "labels": {"x": "1"}}, "spec": spec});
-        Desired { key: crate::object::Key::new(Kind::Service, "b", "a"), body }
+        Desired {
+            key: crate::object::Key::new(Kind::Service, "b", "a"),
+            body,
+        }
     }
 
     fn observed(spec: Value) -> Value {
@@ -197,14 +230,49 @@ mod tests {
     #[test]
     fn table_of_cover() {
         let cases = [
-            (json!({"a": 1}), json!({"a": 1, "b": 2}), true, "extra fields are the server's"),
+            (
+                json!({"a": 1}),
+                json!({"a": 1, "b": 2}),
+                true,
+                "extra fields are the server's",
+            ),
             (json!({"a": 1}), json!({"a": 2}), false, "another value"),
-            (json!({"targetPort": "80"}), json!({"targetPort": 80}), true, "int or string"),
-            (json!({"limits": {"cpu": "1000m"}}), json!({"limits": {"cpu": "1"}}), true, "quantities by value"),
-            (json!({"limits": {"memory": "1Gi"}}), json!({"limits": {"memory": "1024Mi"}}), true, "quantities by value"),
-            (json!({"limits": {"memory": "1Gi"}}), json!({"limits": {"memory": "1G"}}), false, "binary is not decimal"),
-            (json!({"emptyDir": {}}), json!({}), true, "empty and absent are one"),
-            (json!({"args": ["a"]}), json!({"args": ["a", "b"]}), false, "atomic list grew"),
+            (
+                json!({"targetPort": "80"}),
+                json!({"targetPort": 80}),
+                true,
+                "int or string",
+            ),
+            (
+                json!({"limits": {"cpu": "1000m"}}),
+                json!({"limits": {"cpu": "1"}}),
+                true,
+                "quantities by value",
+            ),
+            (
+                json!({"limits": {"memory": "1Gi"}}),
+                json!({"limits": {"memory": "1024Mi"}}),
+                true,
+                "quantities by value",
+            ),
+            (
+                json!({"limits": {"memory": "1Gi"}}),
+                json!({"limits": {"memory": "1G"}}),
+                false,
+                "binary is not decimal",
+            ),
+            (
+                json!({"emptyDir": {}}),
+                json!({}),
+                true,
+                "empty and absent are one",
+            ),
+            (
+                json!({"args": ["a"]}),
+                json!({"args": ["a", "b"]}),
+                false,
+                "atomic list grew",
+            ),
             (
                 json!({"containers": [{"name": "b", "image": "i"}]}),
                 json!({"containers": [{"name": "a"}, {"name": "b", "image": "i", "x": 1}]}),
@@ -219,7 +287,11 @@ mod tests {
             ),
         ];
         for (wanted, found, expected, why) in cases {
-            assert_eq!(covers(&observed(found), &desired(wanted)), expected, "{why}");
+            assert_eq!(
+                covers(&observed(found), &desired(wanted)),
+                expected,
+                "{why}"
+            );
         }
     }
 

@@ -143,8 +143,10 @@ pub struct Pod {
     pub ready: bool,
     /// `status.phase`.
     pub phase: Box<str>,
-    /// Why it is in trouble: a waiting or terminated reason, or `Unschedulable`; None = fine or just starting.
+    /// Why it is in trouble: a waiting or terminated reason; None = fine or just starting.
     pub trouble: Option<Box<str>>,
+    /// Since when the scheduler finds no node for it. Normal for a moment, while volumes are bound.
+    pub unschedulable: Option<jiff::Timestamp>,
     /// `status.podIP`.
     pub address: Option<Box<str>>,
     /// `spec.nodeName`.
@@ -170,6 +172,8 @@ struct PodCondition {
     kind: String,
     status: String,
     reason: Option<String>,
+    #[serde(rename = "lastTransitionTime")]
+    last_transition_time: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -216,23 +220,38 @@ const LOOPING_RESTARTS: i32 = 3;
 
 impl Pod {
     fn read(spec: Option<&RawValue>, status: Option<&RawValue>) -> Self {
-        let spec: PodSpec = spec.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        let status: PodStatus = status.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        let spec: PodSpec = spec
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default();
+        let status: PodStatus = status
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default();
         let condition = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
         let unschedulable = condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
-            .map(|_| "Unschedulable".into());
-        let broken = status.init_container_statuses.iter().chain(&status.container_statuses).find_map(|container| {
-            let waiting = container.state.waiting.as_ref().and_then(|w| w.reason.as_deref());
-            match (waiting, &container.state.terminated) {
-                (Some(reason), _) if BROKEN.contains(&reason) => Some(reason.into()),
-                (_, Some(_)) if container.restart_count >= LOOPING_RESTARTS => Some("CrashLoopBackOff".into()),
-                _ => None,
-            }
-        });
+            .and_then(|c| c.last_transition_time.as_deref()?.parse().ok());
+        let broken = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .find_map(|container| {
+                let waiting = container
+                    .state
+                    .waiting
+                    .as_ref()
+                    .and_then(|w| w.reason.as_deref());
+                match (waiting, &container.state.terminated) {
+                    (Some(reason), _) if BROKEN.contains(&reason) => Some(reason.into()),
+                    (_, Some(_)) if container.restart_count >= LOOPING_RESTARTS => {
+                        Some("CrashLoopBackOff".into())
+                    }
+                    _ => None,
+                }
+            });
         Self {
             ready: condition("Ready").is_some_and(|c| c.status == "True"),
-            trouble: broken.or(unschedulable),
+            trouble: broken,
+            unschedulable,
             phase: status.phase.into(),
             address: status.pod_ip.map(Into::into),
             node: spec.node_name.map(Into::into),
@@ -243,7 +262,9 @@ impl Pod {
 /// A short digest of a value, for telling change from no change.
 pub fn digest(bytes: &[u8]) -> u64 {
     let hash = Sha256::digest(bytes);
-    hash.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    hash.iter()
+        .take(8)
+        .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 impl Watched {
@@ -251,32 +272,77 @@ impl Watched {
     pub fn trim(self, kind: Kind) -> Option<Entry> {
         let meta = self.metadata;
         let key = Key::new(kind, meta.namespace.as_deref()?, meta.name.as_deref()?);
-        let mut annotations: BTreeMap<Box<str>, Box<str>> =
-            meta.annotations.unwrap_or_default().into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let mut annotations: BTreeMap<Box<str>, Box<str>> = meta
+            .annotations
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         let owners = meta.owner_references.unwrap_or_default();
         let keeps_status = kind.is_custom()
-            || matches!(kind, Kind::StatefulSet | Kind::Deployment | Kind::PersistentVolumeClaim);
-        let text = |raw: Option<Box<RawValue>>| raw.map(|raw| String::from(Box::<str>::from(raw)).into_boxed_str()).unwrap_or_default();
-        let pod = (kind == Kind::Pod).then(|| Pod::read(self.spec.as_deref(), self.status.as_deref()));
+            || matches!(
+                kind,
+                Kind::StatefulSet | Kind::Deployment | Kind::PersistentVolumeClaim
+            );
+        let text = |raw: Option<Box<RawValue>>| {
+            raw.map(|raw| String::from(Box::<str>::from(raw)).into_boxed_str())
+                .unwrap_or_default()
+        };
+        let pod =
+            (kind == Kind::Pod).then(|| Pod::read(self.spec.as_deref(), self.status.as_deref()));
         Some(Entry {
             uid: meta.uid?.into(),
-            version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default(),
+            version: meta
+                .resource_version
+                .as_deref()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
-            owner: owners.iter().find(|o| o.controller == Some(true)).map(|o| o.uid.clone().into()),
+            owner: owners
+                .iter()
+                .find(|o| o.controller == Some(true))
+                .map(|o| o.uid.clone().into()),
             hash: annotations.get(APPLIED_HASH).cloned(),
-            labels: meta.labels.unwrap_or_default().into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+            labels: meta
+                .labels
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
             annotations,
-            finalizers: meta.finalizers.unwrap_or_default().into_iter().map(Into::into).collect(),
+            finalizers: meta
+                .finalizers
+                .unwrap_or_default()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             owners: serde_json::to_string(&owners).unwrap_or_default().into(),
-            spec: if pod.is_some() { Box::default() } else { text(self.spec) },
-            status: if keeps_status { text(self.status) } else { Box::default() },
+            spec: if pod.is_some() {
+                Box::default()
+            } else {
+                text(self.spec)
+            },
+            status: if keeps_status {
+                text(self.status)
+            } else {
+                Box::default()
+            },
             data: self
                 .data
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(k, v)| (k.into(), if v.is_empty() { 0 } else { data_digest(kind, &v) }))
+                .map(|(k, v)| {
+                    (
+                        k.into(),
+                        if v.is_empty() {
+                            0
+                        } else {
+                            data_digest(kind, &v)
+                        },
+                    )
+                })
                 .collect(),
             key: Some(key),
             pod,
@@ -293,7 +359,8 @@ fn data_digest(_kind: Kind, value: &str) -> u64 {
 impl Entry {
     /// The key; every entry that came from the server has one.
     pub fn key(&self) -> &Key {
-        static NONE: std::sync::LazyLock<Key> = std::sync::LazyLock::new(|| Key::new(Kind::Pod, "", ""));
+        static NONE: std::sync::LazyLock<Key> =
+            std::sync::LazyLock::new(|| Key::new(Kind::Pod, "", ""));
         self.key.as_ref().unwrap_or(&NONE)
     }
 
@@ -314,25 +381,42 @@ impl Entry {
 
     /// One number of the status, 0 when absent.
     pub fn status_number(&self, field: &str) -> i64 {
-        self.status_value().get(field).and_then(Value::as_i64).unwrap_or_default()
+        self.status_value()
+            .get(field)
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
     }
 
     /// The object as JSON, for comparison with a desired one. `data` values are digests.
     pub fn comparable(&self) -> Value {
         let mut metadata = serde_json::Map::new();
         let strings = |map: &BTreeMap<Box<str>, Box<str>>| {
-            Value::Object(map.iter().map(|(k, v)| (k.to_string(), Value::from(v.as_ref()))).collect())
+            Value::Object(
+                map.iter()
+                    .map(|(k, v)| (k.to_string(), Value::from(v.as_ref())))
+                    .collect(),
+            )
         };
         metadata.insert("labels".into(), strings(&self.labels));
         metadata.insert("annotations".into(), strings(&self.annotations));
-        metadata.insert("ownerReferences".into(), serde_json::from_str(&self.owners).unwrap_or(Value::Null));
+        metadata.insert(
+            "ownerReferences".into(),
+            serde_json::from_str(&self.owners).unwrap_or(Value::Null),
+        );
         let mut body = serde_json::Map::new();
         body.insert("metadata".into(), Value::Object(metadata));
         if !self.spec.is_empty() {
-            body.insert("spec".into(), serde_json::from_str(&self.spec).unwrap_or(Value::Null));
+            body.insert(
+                "spec".into(),
+                serde_json::from_str(&self.spec).unwrap_or(Value::Null),
+            );
         }
         if !self.data.is_empty() {
-            let data = self.data.iter().map(|(k, v)| (k.to_string(), Value::from(*v))).collect();
+            let data = self
+                .data
+                .iter()
+                .map(|(k, v)| (k.to_string(), Value::from(*v)))
+                .collect();
             body.insert("data".into(), Value::Object(data));
         }
         Value::Object(body)

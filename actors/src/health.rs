@@ -21,16 +21,27 @@ pub struct Replicas {
 impl Replicas {
     /// Of a Deployment or StatefulSet; zero of everything when it does not exist.
     pub fn of(workload: Option<&Rc<Entry>>) -> Self {
-        let Some(entry) = workload else { return Self::default() };
+        let Some(entry) = workload else {
+            return Self::default();
+        };
         let status = entry.status_value();
-        let number = |field: &str| status.get(field).and_then(serde_json::Value::as_i64).unwrap_or_default();
+        let number = |field: &str| {
+            status
+                .get(field)
+                .and_then(serde_json::Value::as_i64)
+                .unwrap_or_default()
+        };
         let spec: serde_json::Value = serde_json::from_str(&entry.spec).unwrap_or_default();
-        let wanted = spec.get("replicas").and_then(serde_json::Value::as_i64).unwrap_or(1);
+        let wanted = spec
+            .get("replicas")
+            .and_then(serde_json::Value::as_i64)
+            .unwrap_or(1);
         Self {
             wanted,
             total: number("replicas"),
             ready: number("readyReplicas"),
-            current: number("observedGeneration") == entry.generation && number("updatedReplicas") == wanted,
+            current: number("observedGeneration") == entry.generation
+                && number("updatedReplicas") == wanted,
         }
     }
 
@@ -40,13 +51,41 @@ impl Replicas {
     }
 }
 
-/// The first broken pod among these, with what breaks it; terminating pods do not count.
-pub fn broken<'a>(pods: impl Iterator<Item = &'a Rc<Entry>>) -> Option<String> {
-    pods.filter(|entry| !entry.deleting).find_map(|entry| {
-        let pod = entry.pod.as_ref()?;
-        let why = pod.trouble.as_deref().or((&*pod.phase == "Failed").then_some("Failed"))?;
-        Some(format!("pod {} is broken: {why}", entry.key().name))
-    })
+/// How long a pod may find no node before that is a fault: long enough for volumes to be bound and nodes to be added.
+const UNSCHEDULABLE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// What is wrong with a set of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// The first broken pod, and what breaks it.
+    pub broken: Option<String>,
+    /// When the answer may change though nothing is heard.
+    pub ask_again: Option<jiff::Timestamp>,
+}
+
+/// Looks for broken pods; terminating ones do not count.
+pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Rc<Entry>>, now: jiff::Timestamp) -> Health {
+    let mut health = Health::default();
+    for entry in pods.filter(|entry| !entry.deleting) {
+        let Some(pod) = &entry.pod else { continue };
+        let due = pod
+            .unschedulable
+            .and_then(|since| since.saturating_add(UNSCHEDULABLE).ok());
+        let why = match (pod.trouble.as_deref(), due) {
+            (Some(why), _) => Some(why),
+            (None, _) if &*pod.phase == "Failed" => Some("Failed"),
+            (None, Some(due)) if due <= now => Some("Unschedulable"),
+            (None, Some(due)) => {
+                health.ask_again = Some(health.ask_again.map_or(due, |at| at.min(due)));
+                None
+            }
+            (None, None) => None,
+        };
+        if let (Some(why), None) = (why, &health.broken) {
+            health.broken = Some(format!("pod {} is broken: {why}", entry.key().name));
+        }
+    }
+    health
 }
 
 /// Phase of a workload: broken beats unready, unready beats Healthy.
@@ -63,14 +102,72 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pod_without_a_node_is_broken_only_after_a_while() {
+        let since: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let pod = crate::entry::Pod {
+            unschedulable: Some(since),
+            ..crate::entry::Pod::default()
+        };
+        let pods = [Rc::new(Entry {
+            pod: Some(pod),
+            ..Entry::default()
+        })];
+        let early = of_pods(pods.iter(), since);
+        assert_eq!(
+            (early.broken, early.ask_again),
+            (None, Some(since + UNSCHEDULABLE))
+        );
+        assert!(
+            of_pods(pods.iter(), since + UNSCHEDULABLE)
+                .broken
+                .unwrap()
+                .contains("Unschedulable")
+        );
+    }
+
+    #[test]
     fn phases() {
-        let all = Replicas { wanted: 2, total: 2, ready: 2, current: true };
+        let all = Replicas {
+            wanted: 2,
+            total: 2,
+            ready: 2,
+            current: true,
+        };
         assert_eq!(phase(all, true, None), Phase::Healthy);
         assert_eq!(phase(all, true, Some("x")), Phase::Degraded);
-        assert_eq!(phase(Replicas { ready: 1, ..all }, true, None), Phase::Progressing);
-        assert_eq!(phase(Replicas { current: false, ..all }, true, None), Phase::Progressing);
-        assert_eq!(phase(Replicas { total: 3, ..all }, true, None), Phase::Progressing, "an old pod is still there");
-        assert_eq!(phase(Replicas { wanted: 0, total: 0, ready: 0, current: true }, true, None), Phase::Healthy);
+        assert_eq!(
+            phase(Replicas { ready: 1, ..all }, true, None),
+            Phase::Progressing
+        );
+        assert_eq!(
+            phase(
+                Replicas {
+                    current: false,
+                    ..all
+                },
+                true,
+                None
+            ),
+            Phase::Progressing
+        );
+        assert_eq!(
+            phase(Replicas { total: 3, ..all }, true, None),
+            Phase::Progressing,
+            "an old pod is still there"
+        );
+        assert_eq!(
+            phase(
+                Replicas {
+                    wanted: 0,
+                    total: 0,
+                    ready: 0,
+                    current: true
+                },
+                true,
+                None
+            ),
+            Phase::Healthy
+        );
         assert_eq!(phase(Replicas::default(), false, None), Phase::Progressing);
     }
 }

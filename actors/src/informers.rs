@@ -29,7 +29,12 @@ pub fn resource(kind: Kind) -> ApiResource {
 }
 
 /// Watches one of our kinds until the receiver is gone. A new epoch starts it over with a fresh list.
-pub async fn follow(kind: Kind, client: Client, inflow: mpsc::Sender<Inflow>, mut epoch: watch::Receiver<u64>) {
+pub async fn follow(
+    kind: Kind,
+    client: Client,
+    inflow: mpsc::Sender<Inflow>,
+    mut epoch: watch::Receiver<u64>,
+) {
     let api: Api<Watched> = Api::all_with(client, &resource(kind));
     let mut config = watcher::Config::default().page_size(PAGE);
     if kind != Kind::MultigresCluster {
@@ -37,7 +42,9 @@ pub async fn follow(kind: Kind, client: Client, inflow: mpsc::Sender<Inflow>, mu
     }
     loop {
         let listed = *epoch.borrow_and_update();
-        let mut stream = watch_objects(api.clone(), config.clone()).default_backoff().boxed();
+        let mut stream = watch_objects(api.clone(), config.clone())
+            .default_backoff()
+            .boxed();
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
@@ -63,7 +70,12 @@ pub async fn follow(kind: Kind, client: Client, inflow: mpsc::Sender<Inflow>, mu
     }
 }
 
-async fn pass(kind: Kind, event: Event<Watched>, epoch: u64, inflow: &mpsc::Sender<Inflow>) -> Result<(), ()> {
+async fn pass(
+    kind: Kind,
+    event: Event<Watched>,
+    epoch: u64,
+    inflow: &mpsc::Sender<Inflow>,
+) -> Result<(), ()> {
     let message = match event {
         Event::Init => Inflow::Listing(kind),
         Event::InitDone => Inflow::Listed(kind, epoch),
@@ -81,19 +93,36 @@ async fn pass(kind: Kind, event: Event<Watched>, epoch: u64, inflow: &mpsc::Send
 
 /// Watches versions of the users' Secrets (metadata only), so that a mended one is noticed.
 pub async fn follow_secrets(client: Client, inflow: mpsc::Sender<Inflow>) {
-    foreign(Kind::Secret, Api::<PartialObjectMeta<Secret>>::all(client), inflow).await;
+    foreign(
+        Kind::Secret,
+        Api::<PartialObjectMeta<Secret>>::all(client),
+        inflow,
+    )
+    .await;
 }
 
 /// The same for ConfigMaps.
 pub async fn follow_config_maps(client: Client, inflow: mpsc::Sender<Inflow>) {
-    foreign(Kind::ConfigMap, Api::<PartialObjectMeta<ConfigMap>>::all(client), inflow).await;
+    foreign(
+        Kind::ConfigMap,
+        Api::<PartialObjectMeta<ConfigMap>>::all(client),
+        inflow,
+    )
+    .await;
 }
 
 async fn foreign<K>(kind: Kind, api: Api<K>, inflow: mpsc::Sender<Inflow>)
 where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + 'static,
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + serde::de::DeserializeOwned
+        + 'static,
 {
-    let config = watcher::Config::default().page_size(PAGE).labels(&format!("{}!={}", MANAGED_BY.0, MANAGED_BY.1));
+    let config = watcher::Config::default()
+        .page_size(PAGE)
+        .labels(&format!("{}!={}", MANAGED_BY.0, MANAGED_BY.1));
     let mut stream = watch_objects(api, config).default_backoff().boxed();
     while let Some(event) = stream.next().await {
         let (object, gone) = match event {
@@ -105,8 +134,14 @@ where
                 continue;
             }
         };
-        let key = Key::new(kind, &object.namespace().unwrap_or_default(), &object.name_any());
-        let version = object.resource_version().and_then(|version| version.parse().ok());
+        let key = Key::new(
+            kind,
+            &object.namespace().unwrap_or_default(),
+            &object.name_any(),
+        );
+        let version = object
+            .resource_version()
+            .and_then(|version| version.parse().ok());
         let message = Inflow::Foreign(key, if gone { None } else { version });
         if inflow.send(message).await.is_err() {
             return;

@@ -52,11 +52,23 @@ pub const CONFIG_HASH: &str = "multigres.com/postgres-config-hash";
 pub const RELOAD_HASH: &str = "multigres.com/postgres-reload-hash";
 
 /// The annotations that tell Prometheus to scrape a pool pod.
-pub const SCRAPE: [(&str, &str); 3] =
-    [("prometheus.io/scrape", "true"), ("prometheus.io/port", "9187"), ("prometheus.io/path", "/metrics")];
+pub const SCRAPE: [(&str, &str); 3] = [
+    ("prometheus.io/scrape", "true"),
+    ("prometheus.io/port", "9187"),
+    ("prometheus.io/path", "/metrics"),
+];
 
 /// The only labels that enter selectors. `TOPO_SERVER` is not here: the StatefulSet's selector cannot change.
-const SELECTED: [&str; 8] = [COMPONENT, INSTANCE, CLUSTER, DATABASE, TABLE_GROUP, SHARD, POOL, CELL];
+const SELECTED: [&str; 8] = [
+    COMPONENT,
+    INSTANCE,
+    CLUSTER,
+    DATABASE,
+    TABLE_GROUP,
+    SHARD,
+    POOL,
+    CELL,
+];
 
 /// The standard set for one component, with further labels on top.
 pub fn standard(cluster: &str, component: &str, further: &[(&str, &str)]) -> Map {
@@ -67,7 +79,10 @@ pub fn standard(cluster: &str, component: &str, further: &[(&str, &str)]) -> Map
         (PART_OF, "multigres"),
         (MANAGED_BY, "multigres-operator"),
     ];
-    base.iter().chain(further).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    base.iter()
+        .chain(further)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// `under` with `over` laid on top; ours go over the user's.
@@ -79,7 +94,11 @@ pub fn merged(under: Option<&Map>, over: Map) -> Map {
 
 /// What of these labels a selector may use.
 pub fn selector(labels: &Map) -> Map {
-    labels.iter().filter(|(key, _)| SELECTED.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+    labels
+        .iter()
+        .filter(|(key, _)| SELECTED.contains(&key.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// The user's pod annotations without those that would make Prometheus scrape the wrong port, and the project.

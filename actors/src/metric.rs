@@ -29,12 +29,29 @@ pub struct Sample {
     pub value: f64,
 }
 
-fn gauge(name: &'static str, help: &'static str, labels: Vec<(&'static str, String)>, value: f64) -> Sample {
-    Sample { name, help, kind: SampleKind::Gauge, labels, value }
+fn gauge(
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<(&'static str, String)>,
+    value: f64,
+) -> Sample {
+    Sample {
+        name,
+        help,
+        kind: SampleKind::Gauge,
+        labels,
+        value,
+    }
 }
 
 fn counter(name: &'static str, help: &'static str, value: f64) -> Sample {
-    Sample { name, help, kind: SampleKind::Counter, labels: Vec::new(), value }
+    Sample {
+        name,
+        help,
+        kind: SampleKind::Counter,
+        labels: Vec::new(),
+        value,
+    }
 }
 
 /// All samples. Counts are far below 2^52, so they are exact as floating point numbers.
@@ -44,25 +61,52 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
     for entry in store.resources() {
         let key = entry.key();
         let status = entry.status_value();
-        let named = |label: &'static str| vec![(label, key.name.to_string()), ("namespace", key.namespace.to_string())];
+        let named = |label: &'static str| {
+            vec![
+                (label, key.name.to_string()),
+                ("namespace", key.namespace.to_string()),
+            ]
+        };
         match key.kind {
             Kind::MultigresCluster => {
-                let phase = status.get("phase").and_then(Value::as_str).unwrap_or("Unknown").to_owned();
+                let phase = status
+                    .get("phase")
+                    .and_then(Value::as_str)
+                    .unwrap_or("Unknown")
+                    .to_owned();
                 let mut labels = named("name");
                 labels.push(("phase", phase));
-                samples.push(gauge("multigres_operator_cluster_info", "Clusters by phase; always 1", labels, 1.0));
+                samples.push(gauge(
+                    "multigres_operator_cluster_info",
+                    "Clusters by phase; always 1",
+                    labels,
+                    1.0,
+                ));
             }
             Kind::Cell => {
-                for (state, field) in [("desired", "gatewayReplicas"), ("ready", "gatewayReadyReplicas")] {
+                for (state, field) in [
+                    ("desired", "gatewayReplicas"),
+                    ("ready", "gatewayReadyReplicas"),
+                ] {
                     let mut labels = named("cell");
                     labels.push(("state", state.to_owned()));
                     let value = entry.status_number(field) as f64;
-                    samples.push(gauge("multigres_operator_cell_gateway_replicas", "Gateway pods of a cell", labels, value));
+                    samples.push(gauge(
+                        "multigres_operator_cell_gateway_replicas",
+                        "Gateway pods of a cell",
+                        labels,
+                        value,
+                    ));
                 }
             }
             Kind::Shard => {
                 let value = entry.status_number("readyReplicas") as f64;
-                samples.push(gauge("multigres_operator_shard_ready_replicas", "Ready pool pods of a shard", named("shard"), value));
+                samples.push(gauge(
+                    "multigres_operator_shard_ready_replicas",
+                    "Ready pool pods of a shard",
+                    named("shard"),
+                    value,
+                ));
             }
             _ => {}
         }
@@ -79,21 +123,70 @@ fn process(world: &World, restarts: u64) -> Vec<Sample> {
     let age = oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
     let sum = |of: fn(&crate::world::Inbox) -> u64| inboxes.iter().map(of).sum::<u64>() as f64;
     vec![
-        gauge("multigres_operator_actors", "Living actors", Vec::new(), seats.len() as f64),
-        gauge("multigres_operator_leader", "1 while this process may write", Vec::new(), f64::from(u8::from(executor.leads()))),
-        counter("multigres_operator_actor_restarts_total", "Actors restarted after a panic", restarts as f64),
+        gauge(
+            "multigres_operator_actors",
+            "Living actors",
+            Vec::new(),
+            seats.len() as f64,
+        ),
+        gauge(
+            "multigres_operator_leader",
+            "1 while this process may write",
+            Vec::new(),
+            f64::from(u8::from(executor.leads())),
+        ),
+        counter(
+            "multigres_operator_actor_restarts_total",
+            "Actors restarted after a panic",
+            restarts as f64,
+        ),
         gauge(
             "multigres_operator_inbox_depth",
             "Changed objects that actors have not looked at yet",
             Vec::new(),
-            inboxes.iter().map(crate::world::Inbox::depth).sum::<usize>() as f64,
+            inboxes
+                .iter()
+                .map(crate::world::Inbox::depth)
+                .sum::<usize>() as f64,
         ),
-        gauge("multigres_operator_inbox_oldest_seconds", "Age of the oldest unseen change", Vec::new(), age),
-        counter("multigres_operator_inbox_coalesced_total", "Changes that joined an earlier one", sum(|inbox| inbox.coalesced)),
-        counter("multigres_operator_inbox_refused_total", "Changes beyond the bound of an inbox", sum(|inbox| inbox.refused)),
-        gauge("multigres_operator_requests_under_way", "Requests to the API server", Vec::new(), executor.lanes().running() as f64),
-        gauge("multigres_operator_requests_waiting", "Actions waiting for the window", Vec::new(), executor.lanes().waiting() as f64),
-        gauge("multigres_operator_request_window", "Requests that may be under way", Vec::new(), executor.window().size() as f64),
-        counter("multigres_operator_writes_total", "Write requests sent", executor.writes as f64),
+        gauge(
+            "multigres_operator_inbox_oldest_seconds",
+            "Age of the oldest unseen change",
+            Vec::new(),
+            age,
+        ),
+        counter(
+            "multigres_operator_inbox_coalesced_total",
+            "Changes that joined an earlier one",
+            sum(|inbox| inbox.coalesced),
+        ),
+        counter(
+            "multigres_operator_inbox_refused_total",
+            "Changes beyond the bound of an inbox",
+            sum(|inbox| inbox.refused),
+        ),
+        gauge(
+            "multigres_operator_requests_under_way",
+            "Requests to the API server",
+            Vec::new(),
+            executor.lanes().running() as f64,
+        ),
+        gauge(
+            "multigres_operator_requests_waiting",
+            "Actions waiting for the window",
+            Vec::new(),
+            executor.lanes().waiting() as f64,
+        ),
+        gauge(
+            "multigres_operator_request_window",
+            "Requests that may be under way",
+            Vec::new(),
+            executor.window().size() as f64,
+        ),
+        counter(
+            "multigres_operator_writes_total",
+            "Write requests sent",
+            executor.writes as f64,
+        ),
     ]
 }

@@ -140,7 +140,11 @@ pub struct Key {
 impl Key {
     /// A key from its parts.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The URL path of this object.
@@ -177,12 +181,23 @@ impl Desired {
             map.insert("kind".to_owned(), kind.name().into());
             map.remove("status");
         }
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            body.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         if namespace.is_empty() || name.is_empty() {
-            return Err(serde::ser::Error::custom(format!("{} without namespace or name", kind.name())));
+            return Err(serde::ser::Error::custom(format!(
+                "{} without namespace or name",
+                kind.name()
+            )));
         }
-        Ok(Self { key: Key::new(kind, &namespace, &name), body })
+        Ok(Self {
+            key: Key::new(kind, &namespace, &name),
+            body,
+        })
     }
 }
 

@@ -52,19 +52,34 @@ pub struct Handle {
 }
 
 /// Starts supervisor and informers. Must run inside a LocalSet on the actors' thread.
-pub async fn start(client: kube::Client, leadership: watch::Receiver<Leadership>, settings: Settings) -> Handle {
+pub async fn start(
+    client: kube::Client,
+    leadership: watch::Receiver<Leadership>,
+    settings: Settings,
+) -> Handle {
     let api = Arc::new(ApiServer::new(client.clone()));
     let (handle, inflow, epoch) = start_with(api, leadership.clone(), &settings, Clock::system());
     let mut waiting = leadership.clone();
     let _ = tokio::time::timeout(LEASE_GRACE, waiting.wait_for(Leadership::holds)).await;
     // Leadership gained from here on asks for new lists; what is listed below is newer than the lease of now.
     let leads = leadership.borrow().holds();
-    settings.io.spawn(announce(leadership, inflow.clone(), leads));
+    settings
+        .io
+        .spawn(announce(leadership, inflow.clone(), leads));
     for kind in Kind::ALL {
-        settings.io.spawn(informers::follow(kind, client.clone(), inflow.clone(), epoch.clone()));
+        settings.io.spawn(informers::follow(
+            kind,
+            client.clone(),
+            inflow.clone(),
+            epoch.clone(),
+        ));
     }
-    settings.io.spawn(informers::follow_secrets(client.clone(), inflow.clone()));
-    settings.io.spawn(informers::follow_config_maps(client, inflow));
+    settings
+        .io
+        .spawn(informers::follow_secrets(client.clone(), inflow.clone()));
+    settings
+        .io
+        .spawn(informers::follow_config_maps(client, inflow));
     handle
 }
 
@@ -76,17 +91,32 @@ pub fn start_with(
     clock: Clock,
 ) -> (Handle, mpsc::Sender<Inflow>, watch::Receiver<u64>) {
     let (sender, receiver) = mpsc::channel(INFLOW);
-    let executor =
-        Executor::new(api, settings.io.clone(), sender.clone(), leadership, clock, &settings.identity);
+    let executor = Executor::new(
+        api,
+        settings.io.clone(),
+        sender.clone(),
+        leadership,
+        clock,
+        &settings.identity,
+    );
     let defaults = crds::resolve::OperatorDefaults::with_images(&settings.image_overrides);
-    let world = Rc::new(World::new(executor, clock, settings.hooks.clone(), defaults));
+    let world = Rc::new(World::new(
+        executor,
+        clock,
+        settings.hooks.clone(),
+        defaults,
+    ));
     let (relist, epoch) = watch::channel(0);
     let ready = Arc::new(AtomicBool::new(false));
     let supervisor = Supervisor::new(world, receiver, relist, ready.clone()).start();
     (Handle { supervisor, ready }, sender, epoch)
 }
 
-async fn announce(mut leadership: watch::Receiver<Leadership>, inflow: mpsc::Sender<Inflow>, mut leads: bool) {
+async fn announce(
+    mut leadership: watch::Receiver<Leadership>,
+    inflow: mpsc::Sender<Inflow>,
+    mut leads: bool,
+) {
     loop {
         let now = leadership.borrow_and_update().holds();
         if now != leads {
@@ -107,7 +137,11 @@ impl Handle {
     /// # Errors
     /// When the supervisor is gone.
     pub async fn inspect(&self, inspection: Inspection) -> Option<Value> {
-        self.supervisor.send(Question(inspection)).await.ok().flatten()
+        self.supervisor
+            .send(Question(inspection))
+            .await
+            .ok()
+            .flatten()
     }
 
     /// All metrics.
@@ -123,7 +157,11 @@ impl Handle {
         if !self.supervisor.connected() {
             return Err("the supervisor is gone".to_owned());
         }
-        if self.ready.load(Ordering::Acquire) { Ok(()) } else { Err("informers are not synced yet".to_owned()) }
+        if self.ready.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("informers are not synced yet".to_owned())
+        }
     }
 
     /// Stops starting work; returns when nothing is under way, at the deadline at the latest.

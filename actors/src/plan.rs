@@ -23,7 +23,12 @@ pub struct Plan<'a, S> {
 impl<'a, S> Plan<'a, S> {
     /// A plan without actions.
     pub const fn new(observed: &'a Observed, state: S, now: Timestamp) -> Self {
-        Self { observed, decision: Decision::idle(state), obstacles: Vec::new(), now }
+        Self {
+            observed,
+            decision: Decision::idle(state),
+            obstacles: Vec::new(),
+            now,
+        }
     }
 
     /// An object we keep as desired by server-side apply. True when it is there and ours.
@@ -32,26 +37,47 @@ impl<'a, S> Plan<'a, S> {
         annotate(&mut desired, &hash);
         let Some(entry) = self.observed.get(&desired.key) else {
             let reason = format!("{} does not exist", desired.key.kind.name());
-            self.decision.act(reason, Action::Apply { object: desired, uid: None });
+            self.decision.act(
+                reason,
+                Action::Apply {
+                    object: desired,
+                    uid: None,
+                },
+            );
             return false;
         };
         if self.is_foreign(&desired) {
             return false;
         }
         if entry.deleting {
-            self.decision.inputs.push(format!("{} is terminating: it is made again when it is gone", desired.key));
+            self.decision.inputs.push(format!(
+                "{} is terminating: it is made again when it is gone",
+                desired.key
+            ));
             return false;
         }
         let fingerprint = digest(hash.as_bytes()).max(1);
         if entry.hash.as_deref() != Some(hash.as_str()) {
             let uid = Some(entry.uid.clone());
-            self.decision.act("the desired object changed", Action::Apply { object: desired, uid });
+            self.decision.act(
+                "the desired object changed",
+                Action::Apply {
+                    object: desired,
+                    uid,
+                },
+            );
         } else if entry.covered.get() != fingerprint {
             if covers::covers(&entry.comparable(), &desired) {
                 entry.covered.set(fingerprint);
             } else {
                 let uid = Some(entry.uid.clone());
-                self.decision.act("the object was changed by somebody else", Action::Apply { object: desired, uid });
+                self.decision.act(
+                    "the object was changed by somebody else",
+                    Action::Apply {
+                        object: desired,
+                        uid,
+                    },
+                );
             }
         }
         true
@@ -61,7 +87,8 @@ impl<'a, S> Plan<'a, S> {
     pub fn make(&mut self, desired: Desired) -> bool {
         if self.observed.get(&desired.key).is_none() {
             let reason = format!("{} does not exist", desired.key.kind.name());
-            self.decision.act(reason, Action::Create { object: desired });
+            self.decision
+                .act(reason, Action::Create { object: desired });
             return false;
         }
         !self.is_foreign(&desired)
@@ -70,7 +97,11 @@ impl<'a, S> Plan<'a, S> {
     /// A Secret whose content is generated once.
     pub fn generate(&mut self, desired: Desired, recipe: Recipe) -> bool {
         if self.observed.get(&desired.key).is_none() {
-            let action = Action::Generate { object: desired, recipe, replace: None };
+            let action = Action::Generate {
+                object: desired,
+                recipe,
+                replace: None,
+            };
             self.decision.act("Secret does not exist", action);
             return false;
         }
@@ -79,7 +110,9 @@ impl<'a, S> Plan<'a, S> {
 
     /// An object of this name that somebody else controls is left alone; it is looked at again from time to time.
     fn is_foreign(&mut self, desired: &Desired) -> bool {
-        let Some(entry) = self.observed.get(&desired.key) else { return false };
+        let Some(entry) = self.observed.get(&desired.key) else {
+            return false;
+        };
         let me = &self.observed.me;
         let ours = entry.owner.as_deref() == Some(me.uid.as_ref());
         // A claim that policy keeps has no owner; it is known by its labels.
@@ -98,7 +131,8 @@ impl<'a, S> Plan<'a, S> {
             ),
         });
         let key = desired.key.clone();
-        self.decision.act("is the name still taken?", Action::Read { key });
+        self.decision
+            .act("is the name still taken?", Action::Read { key });
         true
     }
 
@@ -107,11 +141,17 @@ impl<'a, S> Plan<'a, S> {
         let surplus: Vec<_> = self
             .observed
             .controlled(kind)
-            .filter(|entry| !entry.deleting && !wanted.iter().any(|desired| desired.key == *entry.key()))
+            .filter(|entry| {
+                !entry.deleting && !wanted.iter().any(|desired| desired.key == *entry.key())
+            })
             .cloned()
             .collect();
         for entry in surplus {
-            let action = Action::Delete { key: entry.key().clone(), uid: entry.uid.clone(), version: entry.version };
+            let action = Action::Delete {
+                key: entry.key().clone(),
+                uid: entry.uid.clone(),
+                version: entry.version,
+            };
             self.decision.act("no longer wanted", action);
         }
     }
@@ -123,13 +163,24 @@ impl<'a, S> Plan<'a, S> {
 
     /// A bug in a builder or a spec that no builder can take: told, not panicked about.
     pub fn unbuildable(&mut self, error: &dyn std::fmt::Display) {
-        self.obstacles.push(Obstacle { reason: "ConfigError", message: format!("cannot build the objects: {error}") });
+        self.obstacles.push(Obstacle {
+            reason: "ConfigError",
+            message: format!("cannot build the objects: {error}"),
+        });
     }
 }
 
 fn annotate(desired: &mut Desired, hash: &str) {
-    let Some(metadata) = desired.body.get_mut("metadata").and_then(serde_json::Value::as_object_mut) else { return };
-    let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
+    let Some(metadata) = desired
+        .body
+        .get_mut("metadata")
+        .and_then(serde_json::Value::as_object_mut)
+    else {
+        return;
+    };
+    let annotations = metadata
+        .entry("annotations")
+        .or_insert_with(|| serde_json::json!({}));
     if let Some(annotations) = annotations.as_object_mut() {
         annotations.insert(APPLIED_HASH.to_owned(), hash.into());
     }

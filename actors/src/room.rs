@@ -36,12 +36,20 @@ pub struct ActorId {
 impl ActorId {
     /// The actor of a custom resource.
     pub fn custom(kind: Kind, uid: &str) -> Self {
-        Self { kind, uid: uid.into(), pool: None }
+        Self {
+            kind,
+            uid: uid.into(),
+            pool: None,
+        }
     }
 
     /// The actor of a pool in a cell.
     pub fn pool(shard: &str, pool: &str, cell: &str) -> Self {
-        Self { kind: Kind::Shard, uid: shard.into(), pool: Some((pool.into(), cell.into())) }
+        Self {
+            kind: Kind::Shard,
+            uid: shard.into(),
+            pool: Some((pool.into(), cell.into())),
+        }
     }
 
     /// The name of its room.
@@ -94,7 +102,10 @@ pub struct PoolReport {
 impl Observed {
     /// The object of this name.
     pub fn get(&self, key: &Key) -> Option<&Rc<Entry>> {
-        self.group.binary_search_by(|entry| entry.key().cmp(key)).ok().and_then(|index| self.group.get(index))
+        self.group
+            .binary_search_by(|entry| entry.key().cmp(key))
+            .ok()
+            .and_then(|index| self.group.get(index))
     }
 
     /// Objects of a kind that our resource controls.
@@ -105,9 +116,16 @@ impl Observed {
     }
 
     /// Objects of a kind that carry all these labels.
-    pub fn labelled<'a>(&'a self, kind: Kind, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Rc<Entry>> {
+    pub fn labelled<'a>(
+        &'a self,
+        kind: Kind,
+        labels: &'a [(&str, &str)],
+    ) -> impl Iterator<Item = &'a Rc<Entry>> {
         self.group.iter().filter(move |entry| {
-            entry.key().kind == kind && labels.iter().all(|(name, value)| entry.label(name) == Some(value))
+            entry.key().kind == kind
+                && labels
+                    .iter()
+                    .all(|(name, value)| entry.label(name) == Some(value))
         })
     }
 }
@@ -180,7 +198,6 @@ pub struct ExitNotice {
 }
 
 impl Drop for ExitNotice {
-    #[expect(clippy::disallowed_methods, reason = "an exit must be told; one message per life bounds it")]
     fn drop(&mut self) {
         self.supervisor.do_send(Exited {
             id: self.id.clone(),
@@ -193,7 +210,11 @@ impl Drop for ExitNotice {
 impl ExitNotice {
     /// A notice for one life.
     pub const fn new(id: ActorId, incarnation: u64, supervisor: Recipient<Exited>) -> Self {
-        Self { id, incarnation, supervisor }
+        Self {
+            id,
+            incarnation,
+            supervisor,
+        }
     }
 }
 
@@ -218,7 +239,9 @@ impl<R: Room> Life<R> {
 
     fn think(&mut self, ctx: &mut Context<Self>) {
         self.rested = crate::clock::monotonic() + PACE;
-        let Some(observed) = self.world.snapshot(&self.id) else { return };
+        let Some(observed) = self.world.snapshot(&self.id) else {
+            return;
+        };
         if let Some(hook) = &self.world.hooks.before_decision {
             hook(&self.id, observed.me.key(), self.incarnation);
         }
@@ -233,7 +256,13 @@ impl<R: Room> Life<R> {
             self.wants.clone_from(&decision.wants);
         }
         if self.id.pool.is_some() {
-            self.world.report(&self.id, PoolReport { wants: decision.wants, stalled: None });
+            self.world.report(
+                &self.id,
+                PoolReport {
+                    wants: decision.wants,
+                    stalled: None,
+                },
+            );
         }
         for planned in decision.actions {
             self.world.submit(&self.id, planned);
@@ -248,7 +277,9 @@ impl<R: Room> Life<R> {
         }
         self.next = wake;
         self.timer = wake.map(|at| {
-            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default().max(PACE);
+            let wait = Duration::try_from(at.duration_since(now))
+                .unwrap_or_default()
+                .max(PACE);
             ctx.run_later(wait, |life, ctx| {
                 life.timer = None;
                 life.think(ctx);
@@ -262,7 +293,11 @@ impl<R: Room> Life<R> {
         }
         let action = |planned: &Planned| {
             let (key, _) = planned.action.lane();
-            (planned.action.verb(), key.to_string(), planned.reason.clone())
+            (
+                planned.action.verb(),
+                key.to_string(),
+                planned.reason.clone(),
+            )
         };
         self.history.push_back(Recorded {
             at,
@@ -307,7 +342,9 @@ impl<R: Room> Handler<Wake> for Life<R> {
         if self.resting {
             return;
         }
-        let wait = self.rested.saturating_duration_since(crate::clock::monotonic());
+        let wait = self
+            .rested
+            .saturating_duration_since(crate::clock::monotonic());
         if wait.is_zero() {
             self.think(ctx);
         } else {

@@ -20,7 +20,12 @@ pub struct Condition {
 impl Condition {
     /// A condition; `message` holds no counters and no ages.
     pub fn new(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Self {
-        Self { kind, status, reason: reason.to_owned(), message: message.into() }
+        Self {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// The condition is True.
@@ -88,13 +93,34 @@ pub fn kstatus(phase: Phase, message: &str, obstacles: &[Obstacle]) -> Vec<Condi
 
 /// `status` with these conditions in place of its own of the same types; transition times come from `before` where the value
 /// did not change.
-pub fn with_conditions(mut status: Value, before: &Value, conditions: &[Condition], generation: i64, now: Timestamp) -> Value {
-    let old = before.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let of = |kind: &str| old.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(kind));
-    let kept = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+pub fn with_conditions(
+    mut status: Value,
+    before: &Value,
+    conditions: &[Condition],
+    generation: i64,
+    now: Timestamp,
+) -> Value {
+    let old = before
+        .get("conditions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let of = |kind: &str| {
+        old.iter()
+            .find(|c| c.get("type").and_then(Value::as_str) == Some(kind))
+    };
+    let kept = status
+        .get("conditions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut list: Vec<Value> = kept
         .into_iter()
-        .filter(|c| !conditions.iter().any(|new| c.get("type").and_then(Value::as_str) == Some(new.kind)))
+        .filter(|c| {
+            !conditions
+                .iter()
+                .any(|new| c.get("type").and_then(Value::as_str) == Some(new.kind))
+        })
         .collect();
     for condition in conditions {
         let value = if condition.status { "True" } else { "False" };
@@ -107,7 +133,11 @@ pub fn with_conditions(mut status: Value, before: &Value, conditions: &[Conditio
             "lastTransitionTime": moved.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
         }));
     }
-    list.sort_by(|a, b| a.get("type").and_then(Value::as_str).cmp(&b.get("type").and_then(Value::as_str)));
+    list.sort_by(|a, b| {
+        a.get("type")
+            .and_then(Value::as_str)
+            .cmp(&b.get("type").and_then(Value::as_str))
+    });
     if let Some(map) = status.as_object_mut() {
         map.insert("conditions".into(), Value::Array(list));
     }
@@ -131,23 +161,42 @@ pub struct Computed {
     pub conditions: Vec<Condition>,
     /// Fields of the kind; counts among them may trail.
     pub fields: Map<String, Value>,
+    /// When it may come out differently though nothing is heard.
+    pub ask_again: Option<Timestamp>,
     /// Fields that are kept as they are when this version does not compute them.
     pub kept: &'static [&'static str],
 }
 
 /// Adds the status write to a decision when there is something to say.
-pub fn write<S>(decision: &mut Decision<S>, trail: &mut Trail, me: &Entry, computed: Computed, now: Timestamp) {
+pub fn write<S>(
+    decision: &mut Decision<S>,
+    trail: &mut Trail,
+    me: &Entry,
+    computed: Computed,
+    now: Timestamp,
+) {
+    if let Some(at) = computed.ask_again {
+        decision.wake_at(at);
+    }
     let before = me.status_value();
     let mut fields = computed.fields;
     for name in computed.kept {
         if let Some(value) = before.get(*name) {
-            fields.entry((*name).to_owned()).or_insert_with(|| value.clone());
+            fields
+                .entry((*name).to_owned())
+                .or_insert_with(|| value.clone());
         }
     }
     fields.insert("phase".into(), computed.phase.name().into());
     fields.insert("message".into(), computed.message.clone().into());
     fields.insert("observedGeneration".into(), me.generation.into());
-    let next = with_conditions(Value::Object(fields), &before, &computed.conditions, me.generation, now);
+    let next = with_conditions(
+        Value::Object(fields),
+        &before,
+        &computed.conditions,
+        me.generation,
+        now,
+    );
     if next == before {
         *trail = None;
         return;
@@ -180,7 +229,9 @@ fn essence(status: &Value) -> Value {
         match value {
             Value::Object(map) => map
                 .iter()
-                .filter(|(name, _)| !matches!(name.as_str(), "cells" | "databases" | "lastTransitionTime"))
+                .filter(|(name, _)| {
+                    !matches!(name.as_str(), "cells" | "databases" | "lastTransitionTime")
+                })
                 .filter(|(name, value)| !value.is_number() || name.as_str() == "observedGeneration")
                 .map(|(name, value)| (name.clone(), strip(value)))
                 .collect(),
@@ -193,22 +244,39 @@ fn essence(status: &Value) -> Value {
 
 /// One event per transition: of the phase, or of what stalls the resource.
 fn transition(before: &Value, next: &Value, message: &str) -> Option<Event> {
-    let text = |status: &Value, field: &str| status.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |status: &Value, field: &str| {
+        status
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let stalled = |status: &Value| {
         let list = status.get("conditions")?.as_array()?;
-        let condition = list.iter().find(|c| c.get("type").and_then(Value::as_str) == Some("Stalled"))?;
-        (condition.get("status")?.as_str()? == "True").then(|| (text(condition, "reason"), text(condition, "message")))
+        let condition = list
+            .iter()
+            .find(|c| c.get("type").and_then(Value::as_str) == Some("Stalled"))?;
+        (condition.get("status")?.as_str()? == "True")
+            .then(|| (text(condition, "reason"), text(condition, "message")))
     };
     let (was, is) = (stalled(before), stalled(next));
     if is != was
         && let Some((reason, message)) = is
     {
-        return Some(Event { reason, message, warning: true });
+        return Some(Event {
+            reason,
+            message,
+            warning: true,
+        });
     }
     let (old, new) = (text(before, "phase"), text(next, "phase"));
     (old != new).then(|| Event {
         reason: "PhaseChange".into(),
-        message: if old.is_empty() { format!("{new}: {message}") } else { format!("{old} → {new}: {message}") },
+        message: if old.is_empty() {
+            format!("{new}: {message}")
+        } else {
+            format!("{old} → {new}: {message}")
+        },
         warning: new == Phase::Degraded.name(),
     })
 }
@@ -223,12 +291,36 @@ mod tests {
 
     #[test]
     fn transition_time_moves_only_with_the_value() {
-        let first = with_conditions(json!({}), &json!({}), &[Condition::new("Ready", false, "A", "a")], 1, at("2026-01-01T00:00:00Z"));
-        let second = with_conditions(json!({}), &first, &[Condition::new("Ready", false, "B", "b")], 2, at("2026-01-02T00:00:00Z"));
-        assert_eq!(second["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        let first = with_conditions(
+            json!({}),
+            &json!({}),
+            &[Condition::new("Ready", false, "A", "a")],
+            1,
+            at("2026-01-01T00:00:00Z"),
+        );
+        let second = with_conditions(
+            json!({}),
+            &first,
+            &[Condition::new("Ready", false, "B", "b")],
+            2,
+            at("2026-01-02T00:00:00Z"),
+        );
+        assert_eq!(
+            second["conditions"][0]["lastTransitionTime"],
+            "2026-01-01T00:00:00Z"
+        );
         assert_eq!(second["conditions"][0]["observedGeneration"], 2);
-        let third = with_conditions(json!({}), &second, &[Condition::new("Ready", true, "B", "b")], 2, at("2026-01-03T00:00:00Z"));
-        assert_eq!(third["conditions"][0]["lastTransitionTime"], "2026-01-03T00:00:00Z");
+        let third = with_conditions(
+            json!({}),
+            &second,
+            &[Condition::new("Ready", true, "B", "b")],
+            2,
+            at("2026-01-03T00:00:00Z"),
+        );
+        assert_eq!(
+            third["conditions"][0]["lastTransitionTime"],
+            "2026-01-03T00:00:00Z"
+        );
     }
 
     #[test]
@@ -242,20 +334,51 @@ mod tests {
             phase,
             message: "m".into(),
             conditions: vec![],
-            fields: [("gatewayReadyReplicas".to_owned(), json!(ready))].into_iter().collect(),
+            fields: [("gatewayReadyReplicas".to_owned(), json!(ready))]
+                .into_iter()
+                .collect(),
+            ask_again: None,
             kept: &[],
         };
         let now = at("2026-01-01T00:00:00Z");
         let mut decision = Decision::idle(());
         let mut trail = None;
-        write(&mut decision, &mut trail, &me, computed(0, Phase::Progressing), now);
-        let Some(Action::Status { status, .. }) = decision.actions.first().map(|p| p.action.clone()) else { panic!() };
-        let me = Entry { status: status.to_string().into(), ..me };
+        write(
+            &mut decision,
+            &mut trail,
+            &me,
+            computed(0, Phase::Progressing),
+            now,
+        );
+        let Some(Action::Status { status, .. }) =
+            decision.actions.first().map(|p| p.action.clone())
+        else {
+            panic!()
+        };
+        let me = Entry {
+            status: status.to_string().into(),
+            ..me
+        };
         let mut decision = Decision::idle(());
-        write(&mut decision, &mut trail, &me, computed(1, Phase::Progressing), now);
-        assert!(decision.actions.is_empty() && decision.wake.is_some(), "counts wait");
+        write(
+            &mut decision,
+            &mut trail,
+            &me,
+            computed(1, Phase::Progressing),
+            now,
+        );
+        assert!(
+            decision.actions.is_empty() && decision.wake.is_some(),
+            "counts wait"
+        );
         let mut decision = Decision::idle(());
-        write(&mut decision, &mut trail, &me, computed(1, Phase::Healthy), now);
+        write(
+            &mut decision,
+            &mut trail,
+            &me,
+            computed(1, Phase::Healthy),
+            now,
+        );
         assert_eq!(decision.actions.len(), 1, "a phase does not");
     }
 }

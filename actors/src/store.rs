@@ -82,7 +82,12 @@ impl Store {
 
     /// All objects of a group, by key.
     pub fn group(&self, group: &Group) -> Vec<Rc<Entry>> {
-        self.groups.get(group).into_iter().flatten().filter_map(|key| self.get(key).cloned()).collect()
+        self.groups
+            .get(group)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.get(key).cloned())
+            .collect()
     }
 
     /// All custom resources.
@@ -124,7 +129,10 @@ impl Store {
         if key.kind.is_custom() {
             self.by_uid.insert(entry.uid.clone(), key.clone());
         }
-        self.groups.entry(group.clone()).or_default().insert(key.clone());
+        self.groups
+            .entry(group.clone())
+            .or_default()
+            .insert(key.clone());
         self.objects.insert(key, (Rc::new(entry), group));
         Change::Changed
     }
@@ -138,7 +146,12 @@ impl Store {
             let owner = self.by_uid.get(entry.owner.as_ref()?)?;
             self.group_of(owner).cloned()
         };
-        let by_label = || Some((key.namespace.clone(), entry.label("app.kubernetes.io/instance")?.into()));
+        let by_label = || {
+            Some((
+                key.namespace.clone(),
+                entry.label("app.kubernetes.io/instance")?.into(),
+            ))
+        };
         by_owner()
             .or_else(by_label)
             .or_else(|| known.cloned())
@@ -189,8 +202,14 @@ impl Store {
 
     /// A list of this kind is complete; returns what we hold but the list did not show.
     pub fn list_ends(&mut self, kind: Kind) -> Vec<Key> {
-        let Some(seen) = self.listing.remove(&kind) else { return Vec::new() };
-        self.objects.keys().filter(|key| key.kind == kind && !seen.contains(*key)).cloned().collect()
+        let Some(seen) = self.listing.remove(&kind) else {
+            return Vec::new();
+        };
+        self.objects
+            .keys()
+            .filter(|key| key.kind == kind && !seen.contains(*key))
+            .cloned()
+            .collect()
     }
 
     /// The last failure of writes to an object.
@@ -207,16 +226,28 @@ impl Store {
             .collect()
     }
 
-    /// Remembers a failed write; waits double from 200 ms up to `longest`.
+    /// Remembers a failed write; waits grow by half from 250 ms to 15 s.
     pub fn fail(&mut self, key: &Key, code: u16, message: String, now: Timestamp) {
-        /// First wait after a failure.
-        const FIRST: std::time::Duration = std::time::Duration::from_millis(200);
-        /// Longest wait: short enough that a mended fault is noticed while somebody looks.
-        const LONGEST: std::time::Duration = std::time::Duration::from_secs(15);
+        /// First wait after a failure, in milliseconds.
+        const FIRST: u64 = 250;
+        /// Longest wait, in milliseconds: short enough that a mended fault is noticed while somebody looks.
+        const LONGEST: u64 = 15_000;
         let failures = self.troubles.get(key).map_or(0, |trouble| trouble.failures) + 1;
-        let wait = FIRST.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(LONGEST);
-        let retry_at = now.saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
-        self.troubles.insert(key.clone(), Trouble { code, message, failures, retry_at });
+        // Half as long again each time: what was mended is noticed after at most half of the time it took.
+        let wait = (1..failures).fold(FIRST, |wait, _| (wait + wait / 2).min(LONGEST));
+        let wait = std::time::Duration::from_millis(wait);
+        let retry_at = now
+            .saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default())
+            .unwrap_or(now);
+        self.troubles.insert(
+            key.clone(),
+            Trouble {
+                code,
+                message,
+                failures,
+                retry_at,
+            },
+        );
     }
 
     /// A write succeeded.
@@ -250,7 +281,9 @@ impl Store {
 
     /// What the live read of a user's object brought.
     pub fn learn_reference(&mut self, key: &Key, found: Option<Entry>) {
-        let state = found.map_or(Reference::Absent, |entry| Reference::Present(Rc::new(entry)));
+        let state = found.map_or(Reference::Absent, |entry| {
+            Reference::Present(Rc::new(entry))
+        });
         self.references.insert(key.clone(), state);
     }
 
@@ -284,7 +317,13 @@ mod tests {
         let mut store = Store::default();
         assert_eq!(store.observe(entry("a", "u", 5), None), Change::Changed);
         assert_eq!(store.observe(entry("a", "u", 4), None), Change::None);
-        assert_eq!(store.get(&Key::new(Kind::Service, "n", "a")).unwrap().version, 5);
+        assert_eq!(
+            store
+                .get(&Key::new(Kind::Service, "n", "a"))
+                .unwrap()
+                .version,
+            5
+        );
     }
 
     #[test]
@@ -300,7 +339,13 @@ mod tests {
     fn an_object_without_labels_keeps_its_group() {
         let mut store = Store::default();
         store.observe(entry("a", "u", 5), None);
-        store.observe(Entry { labels: BTreeMap::new(), ..entry("a", "u", 6) }, None);
+        store.observe(
+            Entry {
+                labels: BTreeMap::new(),
+                ..entry("a", "u", 6)
+            },
+            None,
+        );
         assert_eq!(store.group(&("n".into(), "c".into())).len(), 1);
     }
 
@@ -311,6 +356,9 @@ mod tests {
         store.observe(entry("b", "v", 6), None);
         store.list_begins(Kind::Service);
         store.observe(entry("a", "u", 5), None);
-        assert_eq!(store.list_ends(Kind::Service), vec![Key::new(Kind::Service, "n", "b")]);
+        assert_eq!(
+            store.list_ends(Kind::Service),
+            vec![Key::new(Kind::Service, "n", "b")]
+        );
     }
 }

@@ -22,15 +22,23 @@ pub struct Stub {
 impl Stub {
     /// A stub that says `reason`.
     pub const fn new(id: ActorId, reason: String, world: Rc<World>, exit: ExitNotice) -> Self {
-        Self { id, reason, world, _exit: exit }
+        Self {
+            id,
+            reason,
+            world,
+            _exit: exit,
+        }
     }
 
     fn tell(&self) {
         if self.id.pool.is_some() {
-            self.world.report(&self.id, crate::supervisor::stalled_report(&self.reason));
+            self.world
+                .report(&self.id, crate::supervisor::stalled_report(&self.reason));
             return;
         }
-        let Some(observed) = self.world.snapshot(&self.id) else { return };
+        let Some(observed) = self.world.snapshot(&self.id) else {
+            return;
+        };
         let me = &observed.me;
         self.world.inbox_taken(&self.id);
         let now = self.world.clock.now();
@@ -39,7 +47,8 @@ impl Stub {
             Condition::new("Ready", false, "ActorStalled", &self.reason),
             Condition::new("Stalled", true, "ActorStalled", &self.reason),
         ];
-        let next = status::with_conditions(before.clone(), &before, &conditions, me.generation, now);
+        let next =
+            status::with_conditions(before.clone(), &before, &conditions, me.generation, now);
         if next == before {
             return;
         }
@@ -55,7 +64,13 @@ impl Stub {
             manager: status::manager(me.key().kind),
             event: Some(event),
         };
-        self.world.submit(&self.id, Planned { action, reason: self.reason.clone() });
+        self.world.submit(
+            &self.id,
+            Planned {
+                action,
+                reason: self.reason.clone(),
+            },
+        );
     }
 }
 
@@ -83,6 +98,8 @@ impl Handler<Inspect> for Stub {
     type Result = MessageResult<Inspect>;
 
     fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
-        MessageResult(json!({"actor": self.id.to_string(), "room": "Stub", "of": self.id.room(), "reason": self.reason}))
+        MessageResult(
+            json!({"actor": self.id.to_string(), "room": "Stub", "of": self.id.room(), "reason": self.reason}),
+        )
     }
 }

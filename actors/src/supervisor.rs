@@ -152,7 +152,12 @@ impl Supervisor {
 
     fn seen(&mut self, entry: Entry, ctx: &mut Context<Self>) {
         let key = entry.key().clone();
-        let before = self.world.store.borrow().get(&key).map(|known| known.uid.clone());
+        let before = self
+            .world
+            .store
+            .borrow()
+            .get(&key)
+            .map(|known| known.uid.clone());
         if self.world.store.borrow_mut().observe(entry, None) == Change::Changed {
             let now = self.world.store.borrow().get(&key).cloned();
             if let (Some(before), Some(now)) = (before, now)
@@ -167,7 +172,9 @@ impl Supervisor {
 
     /// An object is new or different: its actor exists, and whom it concerns looks.
     fn changed(&mut self, key: &Key, ctx: &mut Context<Self>) {
-        let Some(entry) = self.world.store.borrow().get(key).cloned() else { return };
+        let Some(entry) = self.world.store.borrow().get(key).cloned() else {
+            return;
+        };
         if key.kind.is_custom() {
             self.seat(&entry, ctx);
         }
@@ -183,8 +190,14 @@ impl Supervisor {
         if kind == Kind::Shard {
             wanted.extend(crate::pool::seats(entry));
         }
-        let present: Vec<ActorId> =
-            self.world.seats.borrow().keys().filter(|id| id.uid == entry.uid && id.kind == kind).cloned().collect();
+        let present: Vec<ActorId> = self
+            .world
+            .seats
+            .borrow()
+            .keys()
+            .filter(|id| id.uid == entry.uid && id.kind == kind)
+            .cloned()
+            .collect();
         for id in present.iter().filter(|id| !wanted.contains(*id)) {
             self.stop(id);
         }
@@ -215,18 +228,40 @@ impl Supervisor {
         let world = self.world.clone();
         let seat = match (id.kind, &id.pool) {
             _ if record.stalled_at.is_some() => {
-                let reason = format!("the {} failed {RESTART_BUDGET} times within {RESTART_PERIOD:?}", id.room());
+                let reason = format!(
+                    "the {} failed {RESTART_BUDGET} times within {RESTART_PERIOD:?}",
+                    id.room()
+                );
                 take_seat(Stub::new(id.clone(), reason, world, exit), lives)
             }
             (_, Some(_)) => take_seat(life::<crate::pool::PoolRoom>(id, lives, world, exit), lives),
-            (Kind::MultigresCluster, _) => take_seat(life::<crate::cluster::ClusterRoom>(id, lives, world, exit), lives),
-            (Kind::TopoServer, _) => take_seat(life::<crate::toposerver::TopoServerRoom>(id, lives, world, exit), lives),
-            (Kind::Cell, _) => take_seat(life::<crate::cell::CellRoom>(id, lives, world, exit), lives),
-            (Kind::TableGroup, _) => take_seat(life::<crate::tablegroup::TableGroupRoom>(id, lives, world, exit), lives),
-            _ => take_seat(life::<crate::shard::ShardRoom>(id, lives, world, exit), lives),
+            (Kind::MultigresCluster, _) => take_seat(
+                life::<crate::cluster::ClusterRoom>(id, lives, world, exit),
+                lives,
+            ),
+            (Kind::TopoServer, _) => take_seat(
+                life::<crate::toposerver::TopoServerRoom>(id, lives, world, exit),
+                lives,
+            ),
+            (Kind::Cell, _) => {
+                take_seat(life::<crate::cell::CellRoom>(id, lives, world, exit), lives)
+            }
+            (Kind::TableGroup, _) => take_seat(
+                life::<crate::tablegroup::TableGroupRoom>(id, lives, world, exit),
+                lives,
+            ),
+            _ => take_seat(
+                life::<crate::shard::ShardRoom>(id, lives, world, exit),
+                lives,
+            ),
         };
         self.world.seats.borrow_mut().insert(id.clone(), seat);
-        let key = self.world.store.borrow().by_uid(&id.uid).map(|entry| entry.key().clone());
+        let key = self
+            .world
+            .store
+            .borrow()
+            .by_uid(&id.uid)
+            .map(|entry| entry.key().clone());
         if let Some(key) = key {
             self.world.wake(id, &key);
         }
@@ -242,8 +277,14 @@ impl Supervisor {
 
     /// Ends all actors of a resource.
     fn end(&mut self, kind: Kind, uid: &str) {
-        let ids: Vec<ActorId> =
-            self.world.seats.borrow().keys().filter(|id| id.kind == kind && *id.uid == *uid).cloned().collect();
+        let ids: Vec<ActorId> = self
+            .world
+            .seats
+            .borrow()
+            .keys()
+            .filter(|id| id.kind == kind && *id.uid == *uid)
+            .cloned()
+            .collect();
         for id in ids {
             self.stop(&id);
         }
@@ -257,28 +298,44 @@ impl Supervisor {
         if key.kind.is_custom() {
             ids.insert(ActorId::custom(key.kind, &entry.uid));
             let seats = self.world.seats.borrow();
-            ids.extend(seats.keys().filter(|id| id.pool.is_some() && id.uid == entry.uid).cloned());
+            ids.extend(
+                seats
+                    .keys()
+                    .filter(|id| id.pool.is_some() && id.uid == entry.uid)
+                    .cloned(),
+            );
         }
         if let Some(owner) = entry.owner.as_deref().and_then(|uid| store.by_uid(uid)) {
             let kind = owner.key().kind;
             ids.insert(ActorId::custom(kind, &owner.uid));
-            if let (Kind::Shard, Some(pool), Some(cell)) =
-                (kind, entry.label("multigres.com/pool"), entry.label("multigres.com/cell"))
-            {
+            if let (Kind::Shard, Some(pool), Some(cell)) = (
+                kind,
+                entry.label("multigres.com/pool"),
+                entry.label("multigres.com/cell"),
+            ) {
                 ids.insert(ActorId::pool(&owner.uid, pool, cell));
             }
         } else if let Some(group) = store.group_of(key) {
             // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.
             let neighbours = store.group(group);
-            ids.extend(neighbours.iter().filter(|other| cares(other, entry)).map(|other| {
-                ActorId::custom(other.key().kind, &other.uid)
-            }));
+            ids.extend(
+                neighbours
+                    .iter()
+                    .filter(|other| cares(other, entry))
+                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
+            );
         }
         if key.kind == Kind::TopoServer
             && let Some(group) = store.group_of(key)
         {
             let waits = |other: &&Rc<Entry>| matches!(other.key().kind, Kind::Cell | Kind::Shard);
-            ids.extend(store.group(group).iter().filter(waits).map(|other| ActorId::custom(other.key().kind, &other.uid)));
+            ids.extend(
+                store
+                    .group(group)
+                    .iter()
+                    .filter(waits)
+                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
+            );
         }
         ids
     }
@@ -290,7 +347,9 @@ impl Supervisor {
         }
         self.listed.insert(kind, epoch);
         let current = *self.relist.borrow();
-        let all = Kind::ALL.iter().all(|kind| self.listed.get(kind).is_some_and(|epoch| *epoch >= current));
+        let all = Kind::ALL
+            .iter()
+            .all(|kind| self.listed.get(kind).is_some_and(|epoch| *epoch >= current));
         if all && !self.world.synced.get() {
             self.world.synced.set(true);
             self.ready.store(true, std::sync::atomic::Ordering::Release);
@@ -319,14 +378,24 @@ impl Supervisor {
     /// An object left the watch. That may only mean a lost label, so whoever owns it asks the server first.
     fn left(&mut self, key: &Key, uid: Option<&str>, ctx: &mut Context<Self>) {
         let known = self.world.store.borrow().get(key).cloned();
-        let Some(known) = known.filter(|known| uid.is_none_or(|uid| *known.uid == *uid)) else { return };
+        let Some(known) = known.filter(|known| uid.is_none_or(|uid| *known.uid == *uid)) else {
+            return;
+        };
         let owner = {
             let store = self.world.store.borrow();
-            known.owner.as_deref().and_then(|uid| store.by_uid(uid)).map(|o| ActorId::custom(o.key().kind, &o.uid))
+            known
+                .owner
+                .as_deref()
+                .and_then(|uid| store.by_uid(uid))
+                .map(|o| ActorId::custom(o.key().kind, &o.uid))
         };
         match owner {
             Some(owner) if key.kind != Kind::MultigresCluster => {
-                self.world.read(&owner, key, "it left the watch: deleted, or stripped of its label");
+                self.world.read(
+                    &owner,
+                    key,
+                    "it left the watch: deleted, or stripped of its label",
+                );
             }
             _ => self.removed(key, uid, ctx),
         }
@@ -334,7 +403,9 @@ impl Supervisor {
 
     /// The object is certainly gone.
     fn removed(&mut self, key: &Key, uid: Option<&str>, _ctx: &mut Context<Self>) {
-        let Some(known) = self.world.store.borrow().get(key).cloned() else { return };
+        let Some(known) = self.world.store.borrow().get(key).cloned() else {
+            return;
+        };
         let concerned = self.concerned(&known);
         if self.world.store.borrow_mut().remove(key, uid).is_none() {
             return;
@@ -362,7 +433,9 @@ impl Supervisor {
         let key = key.clone();
         let group = {
             let store = self.world.store.borrow();
-            store.by_uid(&id.uid).and_then(|me| store.group_of(me.key()).cloned())
+            store
+                .by_uid(&id.uid)
+                .and_then(|me| store.group_of(me.key()).cloned())
         };
         let referred = self.world.store.borrow().reference(&key).is_some();
         match &answer.result {
@@ -380,36 +453,70 @@ impl Supervisor {
         let mut answer = answer;
         let result = std::mem::replace(&mut answer.result, Ok(Found::Nothing));
         match result {
-            Ok(Found::Object(entry)) if referred => self.world.store.borrow_mut().learn_reference(&key, Some(*entry)),
-            Ok(Found::Gone) if referred => self.world.store.borrow_mut().learn_reference(&key, None),
+            Ok(Found::Object(entry)) if referred => self
+                .world
+                .store
+                .borrow_mut()
+                .learn_reference(&key, Some(*entry)),
+            Ok(Found::Gone) if referred => {
+                self.world.store.borrow_mut().learn_reference(&key, None)
+            }
             Ok(Found::Object(entry)) => {
-                let foreign = entry.owner.as_deref() != Some(id.uid.as_ref()) && entry.uid != id.uid;
-                if foreign && !key.kind.is_custom() && entry.owner.is_some() | (key.kind != Kind::PersistentVolumeClaim) {
-                    self.world.store.borrow_mut().fail(&key, 409, "an object of this name exists already".into(), now);
+                let foreign =
+                    entry.owner.as_deref() != Some(id.uid.as_ref()) && entry.uid != id.uid;
+                if foreign
+                    && !key.kind.is_custom()
+                    && entry.owner.is_some() | (key.kind != Kind::PersistentVolumeClaim)
+                {
+                    self.world.store.borrow_mut().fail(
+                        &key,
+                        409,
+                        "an object of this name exists already".into(),
+                        now,
+                    );
                 } else {
                     self.world.store.borrow_mut().succeed(&key);
                 }
-                self.world.store.borrow_mut().observe(*entry, group.as_ref());
+                self.world
+                    .store
+                    .borrow_mut()
+                    .observe(*entry, group.as_ref());
                 self.changed(&key, ctx);
             }
             Ok(Found::Gone) => {
                 let was_read = !answer.job.planned.action.writes();
                 self.world.store.borrow_mut().succeed(&key);
                 self.removed(&key, None, ctx);
-                let me = self.world.store.borrow().by_uid(&id.uid).map(|me| me.key().clone());
+                let me = self
+                    .world
+                    .store
+                    .borrow()
+                    .by_uid(&id.uid)
+                    .map(|me| me.key().clone());
                 if let Some(me) = me.filter(|me| was_read && *me != key) {
                     // It may have gone because its owner went: look before anything is made again.
-                    self.world.read(&id, &me, "an owned object is gone: is its owner still there?");
+                    self.world.read(
+                        &id,
+                        &me,
+                        "an owned object is gone: is its owner still there?",
+                    );
                 }
             }
             Ok(Found::Nothing) => self.world.store.borrow_mut().succeed(&key),
             Err(Failure::NotLeader) => {}
             Err(failure) => {
-                self.world.store.borrow_mut().fail(&key, failure.code(), failure.to_string(), now);
+                self.world
+                    .store
+                    .borrow_mut()
+                    .fail(&key, failure.code(), failure.to_string(), now);
             }
         }
         self.world.executor.borrow_mut().finish(&answer);
-        let interested = if referred { self.world.referrers(&key) } else { vec![id] };
+        let interested = if referred {
+            self.world.referrers(&key)
+        } else {
+            vec![id]
+        };
         for id in interested {
             self.world.wake(&id, &key);
         }
@@ -461,14 +568,22 @@ impl Supervisor {
 
 /// Does the actor of resource `other` look at `entry`, though it does not own it?
 fn cares(other: &Entry, entry: &Entry) -> bool {
-    let same = |label: &str| entry.label(label).is_none() || other.label(label) == entry.label(label);
-    match (other.key().kind, entry.label("app.kubernetes.io/component").unwrap_or_default()) {
-        (Kind::TopoServer, "toposerver") => {
-            entry.label("multigres.com/toposerver").is_none_or(|name| name == &*other.key().name)
-        }
+    let same =
+        |label: &str| entry.label(label).is_none() || other.label(label) == entry.label(label);
+    match (
+        other.key().kind,
+        entry
+            .label("app.kubernetes.io/component")
+            .unwrap_or_default(),
+    ) {
+        (Kind::TopoServer, "toposerver") => entry
+            .label("multigres.com/toposerver")
+            .is_none_or(|name| name == &*other.key().name),
         (Kind::Cell, "multigateway") => same("multigres.com/cell"),
         (Kind::Shard, "multiorch" | "shard-pool") => {
-            same("multigres.com/database") && same("multigres.com/tablegroup") && same("multigres.com/shard")
+            same("multigres.com/database")
+                && same("multigres.com/tablegroup")
+                && same("multigres.com/shard")
         }
         (Kind::MultigresCluster, "multiadmin" | "multiadmin-web") => true,
         _ => false,
@@ -497,7 +612,9 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(inflow) = self.inflow.take() {
-            let stream = futures::stream::unfold(inflow, |mut inflow| async move { Some((inflow.recv().await?, inflow)) });
+            let stream = futures::stream::unfold(inflow, |mut inflow| async move {
+                Some((inflow.recv().await?, inflow))
+            });
             ctx.add_stream(stream);
         }
     }
@@ -517,7 +634,12 @@ impl Handler<Exited> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, exited: Exited, ctx: &mut Self::Context) {
-        let current = self.world.seats.borrow().get(&exited.id).map(|seat| seat.incarnation);
+        let current = self
+            .world
+            .seats
+            .borrow()
+            .get(&exited.id)
+            .map(|seat| seat.incarnation);
         if current != Some(exited.incarnation) || !exited.panicked {
             return;
         }
@@ -534,9 +656,16 @@ impl Handler<Exited> for Supervisor {
         if falls >= RESTART_BUDGET {
             record.stalled_at = Some(me.generation);
         }
-        let wait = RESTART_FIRST.saturating_mul(1 << falls.min(10).saturating_sub(1)).min(RESTART_LONGEST);
+        let wait = RESTART_FIRST
+            .saturating_mul(1 << falls.min(10).saturating_sub(1))
+            .min(RESTART_LONGEST);
         ctx.run_later(wait, move |supervisor, ctx| {
-            let gone = supervisor.world.store.borrow().by_uid(&exited.id.uid).is_none();
+            let gone = supervisor
+                .world
+                .store
+                .borrow()
+                .by_uid(&exited.id.uid)
+                .is_none();
             if !gone && !supervisor.world.seats.borrow().contains_key(&exited.id) {
                 supervisor.spawn(&exited.id, ctx);
             }
@@ -552,12 +681,20 @@ impl Handler<Question> for Supervisor {
         let group = |namespace: &str, name: &str| (Box::from(namespace), Box::from(name));
         let wanted: Option<BTreeSet<Box<str>>> = match &inspection {
             Inspection::Actors => None,
-            Inspection::Cluster { namespace, name } => {
-                Some(store.group(&group(namespace, name)).iter().map(|entry| entry.uid.clone()).collect())
-            }
-            Inspection::Shard { namespace, name } => {
-                Some(store.get(&Key::new(Kind::Shard, namespace, name)).map(|entry| entry.uid.clone()).into_iter().collect())
-            }
+            Inspection::Cluster { namespace, name } => Some(
+                store
+                    .group(&group(namespace, name))
+                    .iter()
+                    .map(|entry| entry.uid.clone())
+                    .collect(),
+            ),
+            Inspection::Shard { namespace, name } => Some(
+                store
+                    .get(&Key::new(Kind::Shard, namespace, name))
+                    .map(|entry| entry.uid.clone())
+                    .into_iter()
+                    .collect(),
+            ),
         };
         if wanted.as_ref().is_some_and(BTreeSet::is_empty) {
             return Box::pin(async { None });
@@ -578,8 +715,12 @@ impl Handler<Question> for Supervisor {
         Box::pin(async move {
             let mut out = Vec::new();
             for (mut description, inspect) in actors {
-                let answer = tokio::time::timeout(Duration::from_secs(1), inspect.send(Inspect)).await;
-                let answer = answer.ok().and_then(Result::ok).unwrap_or_else(|| json!({"answer": "none"}));
+                let answer =
+                    tokio::time::timeout(Duration::from_secs(1), inspect.send(Inspect)).await;
+                let answer = answer
+                    .ok()
+                    .and_then(Result::ok)
+                    .unwrap_or_else(|| json!({"answer": "none"}));
                 if let (Some(into), Value::Object(from)) = (description.as_object_mut(), answer) {
                     into.extend(from);
                 }
@@ -621,5 +762,8 @@ impl Handler<Drain> for Supervisor {
 
 /// The report of a pool whose actor is given up.
 pub fn stalled_report(reason: &str) -> PoolReport {
-    PoolReport { wants: Vec::new(), stalled: Some(reason.to_owned()) }
+    PoolReport {
+        wants: Vec::new(),
+        stalled: Some(reason.to_owned()),
+    }
 }

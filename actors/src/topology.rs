@@ -33,11 +33,17 @@ pub fn of(observed: &Observed, cluster: &str, address: &str) -> Topology {
     if address != format!("{name}.{namespace}.svc:2379") {
         return Topology::External;
     }
-    let ready = observed.get(&Key::new(Kind::TopoServer, &namespace, &name)).is_some_and(|server| {
-        let status = server.status_value();
-        current(&status, server.generation) && condition(&status, "Ready")
-    });
-    if ready { Topology::Ready } else { Topology::Waiting { name } }
+    let ready = observed
+        .get(&Key::new(Kind::TopoServer, &namespace, &name))
+        .is_some_and(|server| {
+            let status = server.status_value();
+            current(&status, server.generation) && condition(&status, "Ready")
+        });
+    if ready {
+        Topology::Ready
+    } else {
+        Topology::Waiting { name }
+    }
 }
 
 /// The status was computed for this generation.
@@ -47,13 +53,21 @@ pub fn current(status: &Value, generation: i64) -> bool {
 
 /// A condition is True.
 pub fn condition(status: &Value, kind: &str) -> bool {
-    status.get("conditions").and_then(Value::as_array).into_iter().flatten().any(|condition| {
-        condition.get("type").and_then(Value::as_str) == Some(kind)
-            && condition.get("status").and_then(Value::as_str) == Some("True")
-    })
+    status
+        .get("conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|condition| {
+            condition.get("type").and_then(Value::as_str) == Some(kind)
+                && condition.get("status").and_then(Value::as_str) == Some("True")
+        })
 }
 
 /// The phase of a status.
 pub fn phase(status: &Value) -> &str {
-    status.get("phase").and_then(Value::as_str).unwrap_or_default()
+    status
+        .get("phase")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }

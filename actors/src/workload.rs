@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Service,
-    ServicePort, ServiceSpec, Toleration, Volume, VolumeMount, VolumeResourceRequirements,
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
+    HTTPGetAction, KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimSpec,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretKeySelector,
+    SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec, Toleration, Volume,
+    VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
@@ -58,7 +59,13 @@ impl Owner {
     /// When the object has no name, namespace or uid, so did not come from the API server.
     pub fn new(kind: Kind, meta: &ObjectMeta) -> Result<Self, RenderError> {
         let part = |value: &Option<String>, field| {
-            value.clone().filter(|v| !v.is_empty()).ok_or(RenderError::Missing { kind: kind.name(), field })
+            value
+                .clone()
+                .filter(|v| !v.is_empty())
+                .ok_or(RenderError::Missing {
+                    kind: kind.name(),
+                    field,
+                })
         };
         Ok(Self {
             kind,
@@ -84,7 +91,10 @@ impl Owner {
             .get(labels::CLUSTER)
             .map(String::as_str)
             .filter(|cluster| !cluster.is_empty())
-            .ok_or(RenderError::Missing { kind: self.kind.name(), field: "label multigres.com/cluster" })
+            .ok_or(RenderError::Missing {
+                kind: self.kind.name(),
+                field: "label multigres.com/cluster",
+            })
     }
 
     /// A controller reference to this object.
@@ -112,9 +122,14 @@ impl Owner {
 
     /// Metadata of a child custom resource, which inherits the project.
     pub fn child_resource(&self, name: impl Into<String>, labels: Map) -> ObjectMeta {
-        let annotations =
-            self.project.clone().map(|project| Map::from([(labels::PROJECT_REF.to_owned(), project)]));
-        ObjectMeta { annotations, ..self.child(name, labels) }
+        let annotations = self
+            .project
+            .clone()
+            .map(|project| Map::from([(labels::PROJECT_REF.to_owned(), project)]));
+        ObjectMeta {
+            annotations,
+            ..self.child(name, labels)
+        }
     }
 }
 
@@ -130,7 +145,10 @@ pub struct Pull {
 /// The text of a string or of an enumeration of the API, as it stands in manifests; `None` when absent or empty.
 pub fn text(value: &impl Serialize) -> Option<String> {
     let value = serde_json::to_value(value).ok()?;
-    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    value
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 /// A log level as the binaries take it.
@@ -150,12 +168,18 @@ pub fn mesh(config: Option<&InternalTlsConfig>) -> bool {
 
 /// True when volumes go with their owner.
 pub fn deleted_with_owner(policy: Option<&PvcDeletionPolicy>) -> bool {
-    policy.and_then(|policy| text(&policy.when_deleted)).as_deref() == Some("Delete")
+    policy
+        .and_then(|policy| text(&policy.when_deleted))
+        .as_deref()
+        == Some("Delete")
 }
 
 /// True when volumes go with their pod. That is the default of a policy that does not say.
 pub fn deleted_with_pod(policy: Option<&PvcDeletionPolicy>) -> bool {
-    policy.and_then(|policy| text(&policy.when_scaled)).as_deref() == Some("Delete")
+    policy
+        .and_then(|policy| text(&policy.when_scaled))
+        .as_deref()
+        == Some("Delete")
 }
 
 /// True when backups go to an object store.
@@ -165,7 +189,10 @@ pub fn is_s3(backup: &BackupConfig) -> bool {
 
 /// The user's own certificates for pgBackRest.
 pub fn own_pgbackrest_secret(backup: &BackupConfig) -> Option<String> {
-    backup.pgbackrest_tls.as_ref().and_then(|tls| text(&tls.secret_name))
+    backup
+        .pgbackrest_tls
+        .as_ref()
+        .and_then(|tls| text(&tls.secret_name))
 }
 
 /// Owned strings.
@@ -185,7 +212,10 @@ pub fn port(name: &str, number: i32) -> ContainerPort {
 
 /// A Service port that leads to the container port of the same name.
 pub fn service_port(name: &str, number: i32) -> ServicePort {
-    ServicePort { target_port: Some(IntOrString::String(name.to_owned())), ..numbered_port(name, number) }
+    ServicePort {
+        target_port: Some(IntOrString::String(name.to_owned())),
+        ..numbered_port(name, number)
+    }
 }
 
 /// A Service port that leads to the same number.
@@ -222,7 +252,11 @@ pub fn probes(alive: &str, ready: &str, port: i32) -> Probes {
         failure_threshold: failures,
         ..Probe::default()
     };
-    Probes { startup: probe(alive, 5, Some(30)), liveness: probe(alive, 10, None), readiness: probe(ready, 5, None) }
+    Probes {
+        startup: probe(alive, 5, Some(30)),
+        liveness: probe(alive, 10, None),
+        readiness: probe(ready, 5, None),
+    }
 }
 
 impl Probes {
@@ -241,46 +275,74 @@ impl Probes {
 pub fn confined() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(strings(["ALL"])), ..Capabilities::default() }),
+        capabilities: Some(Capabilities {
+            drop: Some(strings(["ALL"])),
+            ..Capabilities::default()
+        }),
         ..SecurityContext::default()
     }
 }
 
 /// A confined container whose image names its user by number, or gets one here.
 pub fn unprivileged(user: Option<i64>, group: Option<i64>) -> SecurityContext {
-    SecurityContext { run_as_non_root: Some(true), run_as_user: user, run_as_group: group, ..confined() }
+    SecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: user,
+        run_as_group: group,
+        ..confined()
+    }
 }
 
 /// The security context of every pod.
 pub fn pod_security() -> PodSecurityContext {
     PodSecurityContext {
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         ..PodSecurityContext::default()
     }
 }
 
 /// A plain variable.
 pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.into()), value_from: None }
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.into()),
+        value_from: None,
+    }
 }
 
 /// A variable from a field of the pod.
 pub fn env_field(name: &str, path: &str) -> EnvVar {
-    let field_ref = Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None });
+    let field_ref = Some(ObjectFieldSelector {
+        field_path: path.to_owned(),
+        api_version: None,
+    });
     EnvVar {
         name: name.to_owned(),
         value: None,
-        value_from: Some(EnvVarSource { field_ref, ..EnvVarSource::default() }),
+        value_from: Some(EnvVarSource {
+            field_ref,
+            ..EnvVarSource::default()
+        }),
     }
 }
 
 /// A variable from a key of a Secret.
 pub fn env_secret(name: &str, secret: &str, key: &str) -> EnvVar {
-    let secret_key_ref = Some(SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None });
+    let secret_key_ref = Some(SecretKeySelector {
+        name: secret.to_owned(),
+        key: key.to_owned(),
+        optional: None,
+    });
     EnvVar {
         name: name.to_owned(),
         value: None,
-        value_from: Some(EnvVarSource { secret_key_ref, ..EnvVarSource::default() }),
+        value_from: Some(EnvVarSource {
+            secret_key_ref,
+            ..EnvVarSource::default()
+        }),
     }
 }
 
@@ -291,12 +353,19 @@ pub fn pod_ip() -> EnvVar {
 
 /// A mount.
 pub fn mount(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        ..VolumeMount::default()
+    }
 }
 
 /// A read-only mount.
 pub fn mount_ro(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { read_only: Some(true), ..mount(volume, path) }
+    VolumeMount {
+        read_only: Some(true),
+        ..mount(volume, path)
+    }
 }
 
 /// A volume with a Secret.
@@ -317,14 +386,22 @@ pub fn secret_volume(name: &str, secret: &str, mode: i32, items: Option<Vec<KeyT
 pub fn config_volume(name: &str, config: &str, items: Option<Vec<KeyToPath>>) -> Volume {
     Volume {
         name: name.to_owned(),
-        config_map: Some(ConfigMapVolumeSource { name: config.to_owned(), items, ..ConfigMapVolumeSource::default() }),
+        config_map: Some(ConfigMapVolumeSource {
+            name: config.to_owned(),
+            items,
+            ..ConfigMapVolumeSource::default()
+        }),
         ..Volume::default()
     }
 }
 
 /// A key of a Secret or ConfigMap as a file.
 pub fn item(key: &str, path: &str) -> KeyToPath {
-    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
+    KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        mode: None,
+    }
 }
 
 /// A list, or nothing: an empty list sent by apply would claim the field.
@@ -412,19 +489,28 @@ impl Stateless {
     pub fn build(self) -> Deployment {
         let own = self.metadata.labels.clone().unwrap_or_default();
         let selector = labels::selector(&own);
-        let container = Container { image_pull_policy: self.pull.policy, ..self.container };
+        let container = Container {
+            image_pull_policy: self.pull.policy,
+            ..self.container
+        };
         Deployment {
             metadata: self.metadata,
             spec: Some(DeploymentSpec {
                 replicas: Some(self.replicas),
-                selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
-                strategy: self
-                    .exclusive
-                    .then(|| DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+                selector: LabelSelector {
+                    match_labels: Some(selector),
+                    match_expressions: None,
+                },
+                strategy: self.exclusive.then(|| DeploymentStrategy {
+                    type_: Some("Recreate".to_owned()),
+                    rolling_update: None,
+                }),
                 template: PodTemplateSpec {
                     metadata: Some(ObjectMeta {
                         labels: Some(labels::merged(self.pod_labels.as_ref(), own)),
-                        annotations: self.pod_annotations.filter(|annotations| !annotations.is_empty()),
+                        annotations: self
+                            .pod_annotations
+                            .filter(|annotations| !annotations.is_empty()),
                         ..ObjectMeta::default()
                     }),
                     spec: Some(PodSpec {
@@ -471,8 +557,13 @@ pub struct Attributes<'a> {
 }
 
 /// Telemetry settings of one container. Nothing is taken from our own environment: a change of it would restart pods.
-pub fn telemetry(config: Option<&ObservabilityConfig>, attributes: Option<&Attributes<'_>>) -> Telemetry {
-    let Some(config) = config else { return Telemetry::default() };
+pub fn telemetry(
+    config: Option<&ObservabilityConfig>,
+    attributes: Option<&Attributes<'_>>,
+) -> Telemetry {
+    let Some(config) = config else {
+        return Telemetry::default();
+    };
     let endpoint = text(&config.otlp_endpoint);
     let silent = endpoint.is_none() && text(&config.otlp_metrics_endpoint).is_none();
     let off = silent || endpoint.as_deref() == Some("disabled");
@@ -480,27 +571,49 @@ pub fn telemetry(config: Option<&ObservabilityConfig>, attributes: Option<&Attri
     if !off {
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", text(&config.otlp_endpoint)),
-            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", text(&config.otlp_metrics_endpoint)),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                text(&config.otlp_metrics_endpoint),
+            ),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", text(&config.otlp_protocol)),
             ("OTEL_TRACES_EXPORTER", text(&config.traces_exporter)),
             ("OTEL_METRICS_EXPORTER", text(&config.metrics_exporter)),
             ("OTEL_LOGS_EXPORTER", text(&config.logs_exporter)),
-            ("OTEL_METRIC_EXPORT_INTERVAL", text(&config.metric_export_interval)),
-            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", text(&config.metrics_temporality)),
-            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", text(&config.histogram_aggregation)),
+            (
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                text(&config.metric_export_interval),
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+                text(&config.metrics_temporality),
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+                text(&config.histogram_aggregation),
+            ),
             ("OTEL_TRACES_SAMPLER", text(&config.traces_sampler)),
         ] {
             result.env.extend(value.map(|value| env(name, value)));
         }
-        if let Some(Attributes { project, cluster, component }) = attributes {
-            let value = format!("multigres.project={project},multigres.cluster={cluster},multigres.component={component}");
+        if let Some(Attributes {
+            project,
+            cluster,
+            component,
+        }) = attributes
+        {
+            let value = format!(
+                "multigres.project={project},multigres.cluster={cluster},multigres.component={component}"
+            );
             result.env.push(env("OTEL_RESOURCE_ATTRIBUTES", value));
         }
     }
     if let Some(sampling) = &config.sampling_config_ref {
         if !off {
             let key = text(&sampling.key).unwrap_or_else(|| "sampling-config.yaml".to_owned());
-            result.env.push(env("OTEL_TRACES_SAMPLER_CONFIG", format!("{SAMPLING_DIR}/{key}")));
+            result.env.push(env(
+                "OTEL_TRACES_SAMPLER_CONFIG",
+                format!("{SAMPLING_DIR}/{key}"),
+            ));
         }
         result.mount = Some(mount_ro("otel-sampling-config", SAMPLING_DIR));
         result.volume = Some(config_volume("otel-sampling-config", &sampling.name, None));
@@ -518,10 +631,15 @@ pub fn certificate_name(component: &str, cluster: &str, namespace: &str) -> Stri
 
 /// Flags with which a component serves gRPC, flag and value apart.
 pub fn serve_tls(dir: &str) -> Vec<String> {
-    [("--grpc-cert", "tls.crt"), ("--grpc-key", "tls.key"), ("--grpc-ca", "ca.crt"), ("--grpc-server-ca", "ca.crt")]
-        .iter()
-        .flat_map(|(flag, file)| [(*flag).to_owned(), format!("{dir}/{file}")])
-        .collect()
+    [
+        ("--grpc-cert", "tls.crt"),
+        ("--grpc-key", "tls.key"),
+        ("--grpc-ca", "ca.crt"),
+        ("--grpc-server-ca", "ca.crt"),
+    ]
+    .iter()
+    .flat_map(|(flag, file)| [(*flag).to_owned(), format!("{dir}/{file}")])
+    .collect()
 }
 
 /// Flags with which a component calls poolers.

@@ -94,7 +94,12 @@ pub struct World {
 
 impl World {
     /// A world in which nothing is known.
-    pub fn new(executor: Executor, clock: Clock, hooks: Hooks, defaults: crds::resolve::OperatorDefaults) -> Self {
+    pub fn new(
+        executor: Executor,
+        clock: Clock,
+        hooks: Hooks,
+        defaults: crds::resolve::OperatorDefaults,
+    ) -> Self {
         Self {
             store: RefCell::default(),
             executor: RefCell::new(executor),
@@ -117,11 +122,20 @@ impl World {
         let store = self.store.borrow();
         let me = store.by_uid(&id.uid)?.clone();
         let group = store.group(store.group_of(me.key())?);
-        let troubles =
-            group.iter().map(|entry| entry.key()).filter_map(|key| Some((key.clone(), store.trouble(key)?.clone())));
+        let troubles = group
+            .iter()
+            .map(|entry| entry.key())
+            .filter_map(|key| Some((key.clone(), store.trouble(key)?.clone())));
         let mut troubles: BTreeMap<_, _> = troubles.collect();
         troubles.extend(store.troubles_in(&me.key().namespace));
-        let references = self.referrers.borrow().get(id).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let references = self
+            .referrers
+            .borrow()
+            .get(id)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>();
         let references = references
             .into_iter()
             .map(|key| {
@@ -136,13 +150,23 @@ impl World {
             .filter(|(pool, _)| pool.uid == id.uid)
             .filter_map(|(pool, report)| Some((pool.pool.clone()?, report.clone())))
             .collect();
-        Some(Observed { me, group, troubles, references, wants })
+        Some(Observed {
+            me,
+            group,
+            troubles,
+            references,
+            wants,
+        })
     }
 
     /// Marks `key` dirty for an actor and wakes it.
     pub fn wake(&self, id: &ActorId, key: &Key) {
         let now = self.clock.now();
-        self.inboxes.borrow_mut().entry(id.clone()).or_default().put(key.clone(), now);
+        self.inboxes
+            .borrow_mut()
+            .entry(id.clone())
+            .or_default()
+            .put(key.clone(), now);
         if let Some(seat) = self.seats.borrow().get(id) {
             // A full mailbox holds a Wake already.
             let _ = seat.wake.try_send(Wake);
@@ -172,7 +196,11 @@ impl World {
         if changed {
             self.reports.borrow_mut().insert(pool.clone(), report);
             let shard = ActorId::custom(Kind::Shard, &pool.uid);
-            let key = self.store.borrow().by_uid(&pool.uid).map(|entry| entry.key().clone());
+            let key = self
+                .store
+                .borrow()
+                .by_uid(&pool.uid)
+                .map(|entry| entry.key().clone());
             if let Some(key) = key {
                 self.wake(&shard, &key);
             }
@@ -182,7 +210,9 @@ impl World {
     /// Declares which user objects an actor depends on; unknown ones are read.
     pub fn refer(&self, id: &ActorId, keys: &[Key]) {
         let wanted: BTreeSet<Key> = keys.iter().cloned().collect();
-        if self.referrers.borrow().get(id) == Some(&wanted) || (wanted.is_empty() && !self.referrers.borrow().contains_key(id)) {
+        if self.referrers.borrow().get(id) == Some(&wanted)
+            || (wanted.is_empty() && !self.referrers.borrow().contains_key(id))
+        {
             return;
         }
         self.referrers.borrow_mut().insert(id.clone(), wanted);
@@ -198,12 +228,23 @@ impl World {
 
     /// Who depends on a user object.
     pub fn referrers(&self, key: &Key) -> Vec<ActorId> {
-        self.referrers.borrow().iter().filter(|(_, keys)| keys.contains(key)).map(|(id, _)| id.clone()).collect()
+        self.referrers
+            .borrow()
+            .iter()
+            .filter(|(_, keys)| keys.contains(key))
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// Asks for a live read.
     pub fn read(&self, id: &ActorId, key: &Key, reason: &str) {
-        self.submit(id, Planned { action: Action::Read { key: key.clone() }, reason: reason.to_owned() });
+        self.submit(
+            id,
+            Planned {
+                action: Action::Read { key: key.clone() },
+                reason: reason.to_owned(),
+            },
+        );
     }
 
     /// An actor's resource is gone: nothing of it stays.
@@ -216,7 +257,13 @@ impl World {
     }
 
     fn trim_references(&self) {
-        let wanted = self.referrers.borrow().values().flatten().cloned().collect();
+        let wanted = self
+            .referrers
+            .borrow()
+            .values()
+            .flatten()
+            .cloned()
+            .collect();
         self.store.borrow_mut().keep_references(&wanted);
     }
 }

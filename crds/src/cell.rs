@@ -3,7 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{MultigatewaySpec, PodPlacementSpec, ComponentLogLevels, ObservabilityConfig, InternalTlsConfig, LocalTopoServerSpec, GlobalTopoServerRef, CellImages};
+use crate::common::{
+    CellImages, ComponentLogLevels, GlobalTopoServerRef, InternalTlsConfig, LocalTopoServerSpec,
+    MultigatewaySpec, ObservabilityConfig, PodPlacementSpec,
+};
 use crate::kind;
 
 /// What is done in the topology for this cell.

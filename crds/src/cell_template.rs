@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{MultigatewaySpec, PodPlacementSpec, LocalTopoServerSpec};
+use crate::common::{LocalTopoServerSpec, MultigatewaySpec, PodPlacementSpec};
 use crate::kind;
 
 /// Spec of a CellTemplate.

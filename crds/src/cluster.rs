@@ -6,7 +6,12 @@ use k8s_openapi::api::core::v1::LocalObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{StatelessSpec, MultigatewaySpec, PodPlacementSpec, MultiorchSpec, PvcDeletionPolicy, PoolSpec, BackupConfig, PostgresPasswordSecretRef, PostgresConfigRef, ComponentLogLevels, ObservabilityConfig, InternalTlsConfig, TopologyPruningConfig, EtcdSpec, ExternalTopoServerSpec, LocalTopoServerSpec};
+use crate::common::{
+    BackupConfig, ComponentLogLevels, EtcdSpec, ExternalTopoServerSpec, InternalTlsConfig,
+    LocalTopoServerSpec, MultigatewaySpec, MultiorchSpec, ObservabilityConfig, PodPlacementSpec,
+    PoolSpec, PostgresConfigRef, PostgresPasswordSecretRef, PvcDeletionPolicy, StatelessSpec,
+    TopologyPruningConfig,
+};
 use crate::kind;
 
 /// Images of a cluster and how they are pulled.

@@ -20,7 +20,9 @@ static CONTEXTS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
 pub fn reloadable(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     MIXED_CASE.contains(&name.as_str())
-        || CONTEXTS.get(name.as_str()).is_some_and(|context| !matches!(*context, "postmaster" | "internal"))
+        || CONTEXTS
+            .get(name.as_str())
+            .is_some_and(|context| !matches!(*context, "postmaster" | "internal"))
 }
 
 #[cfg(test)]
@@ -30,9 +32,13 @@ mod tests {
     #[test]
     fn classes() {
         assert_eq!(CONTEXTS.len(), 389);
-        for (name, expected) in
-            [("work_mem", true), ("max_connections", false), ("wal_level", false), ("TimeZone", true), ("cron.database_name", false)]
-        {
+        for (name, expected) in [
+            ("work_mem", true),
+            ("max_connections", false),
+            ("wal_level", false),
+            ("TimeZone", true),
+            ("cron.database_name", false),
+        ] {
             assert_eq!(reloadable(name), expected, "{name}");
         }
     }

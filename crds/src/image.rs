@@ -50,8 +50,15 @@ impl ComponentImages {
     /// The compiled set with the operator's variables (`MULTIGRES_IMAGE_POSTGRES`, …) over it.
     pub fn compiled(variables: &BTreeMap<String, String>) -> Self {
         let pick = |suffix: &str, compiled: &str| {
-            let given = variables.get(&format!("MULTIGRES_IMAGE_{suffix}")).map(|value| value.trim());
-            Some(given.filter(|value| !value.is_empty()).unwrap_or(compiled).to_owned())
+            let given = variables
+                .get(&format!("MULTIGRES_IMAGE_{suffix}"))
+                .map(|value| value.trim());
+            Some(
+                given
+                    .filter(|value| !value.is_empty())
+                    .unwrap_or(compiled)
+                    .to_owned(),
+            )
         };
         Self {
             multigateway: pick("MULTIGATEWAY", MULTIGATEWAY),
@@ -78,15 +85,24 @@ impl ComponentImages {
 
     /// How many components are named.
     pub fn named(&self) -> usize {
-        [&self.multigateway, &self.multiorch, &self.multipooler, &self.multiadmin, &self.multiadmin_web, &self.postgres]
-            .into_iter()
-            .filter(|image| image.is_some())
-            .count()
+        [
+            &self.multigateway,
+            &self.multiorch,
+            &self.multipooler,
+            &self.multiadmin,
+            &self.multiadmin_web,
+            &self.postgres,
+        ]
+        .into_iter()
+        .filter(|image| image.is_some())
+        .count()
     }
 
     /// The identity of a set: first 12 hex digits of SHA-256 over its sorted lines (`api.md` 4.2).
     pub fn revision(&self) -> String {
-        let line = |name: &str, image: &Option<String>| format!("{name}={}", image.as_deref().unwrap_or_default());
+        let line = |name: &str, image: &Option<String>| {
+            format!("{name}={}", image.as_deref().unwrap_or_default())
+        };
         let mut lines = [
             line("multiadmin", &self.multiadmin),
             line("multiadminweb", &self.multiadmin_web),
@@ -96,7 +112,11 @@ impl ComponentImages {
             line("postgres", &self.postgres),
         ];
         lines.sort();
-        Sha256::digest(lines.join("\n").as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(lines.join("\n").as_bytes())
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -106,13 +126,19 @@ mod tests {
 
     #[test]
     fn revision_of_the_compiled_set() {
-        assert_eq!(ComponentImages::compiled(&BTreeMap::new()).revision(), "51818592d94d");
+        assert_eq!(
+            ComponentImages::compiled(&BTreeMap::new()).revision(),
+            "51818592d94d"
+        );
     }
 
     #[test]
     fn a_variable_replaces_one_image_and_blanks_are_ignored() {
         let variables = BTreeMap::from([
-            ("MULTIGRES_IMAGE_POSTGRES".to_owned(), " registry/pg@sha256:00 ".to_owned()),
+            (
+                "MULTIGRES_IMAGE_POSTGRES".to_owned(),
+                " registry/pg@sha256:00 ".to_owned(),
+            ),
             ("MULTIGRES_IMAGE_MULTIORCH".to_owned(), "  ".to_owned()),
         ]);
         let set = ComponentImages::compiled(&variables);

@@ -4,8 +4,12 @@
 pub fn hash<S: AsRef<str>>(parts: &[S]) -> String {
     const BASIS: u32 = 0x811c_9dc5;
     const PRIME: u32 = 0x0100_0193;
-    let bytes = parts.iter().flat_map(|part| part.as_ref().bytes().chain(std::iter::once(0)));
-    let sum = bytes.fold(BASIS, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(PRIME));
+    let bytes = parts
+        .iter()
+        .flat_map(|part| part.as_ref().bytes().chain(std::iter::once(0)));
+    let sum = bytes.fold(BASIS, |sum, byte| {
+        (sum ^ u32::from(byte)).wrapping_mul(PRIME)
+    });
     format!("{sum:08x}")
 }
 
@@ -39,10 +43,14 @@ pub fn join<S: AsRef<str>>(limit: Limit, parts: &[S]) -> String {
         return String::new();
     }
     let digest = hash(parts);
-    let mapped: Vec<String> = parts.iter().map(|part| part.as_ref().chars().map(legal).collect()).collect();
+    let mapped: Vec<String> = parts
+        .iter()
+        .map(|part| part.as_ref().chars().map(legal).collect())
+        .collect();
     let mut body = mapped.join("-");
     let first = mapped.first().and_then(|part| part.chars().next());
-    let fits = first.is_some_and(|c| c.is_ascii_lowercase() || (limit == Limit::Default && c.is_ascii_digit()));
+    let fits = first
+        .is_some_and(|c| c.is_ascii_lowercase() || (limit == Limit::Default && c.is_ascii_digit()));
     if !fits {
         body.insert(0, 'x');
     }
@@ -88,28 +96,82 @@ pub fn shard(cluster: &str, database: &str, table_group: &str, shard: &str) -> S
 }
 
 /// Name of the multiorch Deployment of a shard in a cell.
-pub fn multiorch_deployment(cluster: &str, database: &str, table_group: &str, shard: &str, cell: &str) -> String {
-    join(Limit::Default, &[cluster, database, table_group, shard, "multiorch", cell])
+pub fn multiorch_deployment(
+    cluster: &str,
+    database: &str,
+    table_group: &str,
+    shard: &str,
+    cell: &str,
+) -> String {
+    join(
+        Limit::Default,
+        &[cluster, database, table_group, shard, "multiorch", cell],
+    )
 }
 
 /// Name of the multiorch Service of a shard in a cell.
-pub fn multiorch_service(cluster: &str, database: &str, table_group: &str, shard: &str, cell: &str) -> String {
-    join(Limit::Service, &[cluster, database, table_group, shard, "multiorch", cell])
+pub fn multiorch_service(
+    cluster: &str,
+    database: &str,
+    table_group: &str,
+    shard: &str,
+    cell: &str,
+) -> String {
+    join(
+        Limit::Service,
+        &[cluster, database, table_group, shard, "multiorch", cell],
+    )
 }
 
 /// Name of a pool pod; its claim is `data-` before it.
-pub fn pool_pod(cluster: &str, database: &str, table_group: &str, shard: &str, pool: &str, cell: &str, index: i32) -> String {
-    format!("{}-{index}", join(Limit::Pod, &[cluster, database, table_group, shard, "pool", pool, cell]))
+pub fn pool_pod(
+    cluster: &str,
+    database: &str,
+    table_group: &str,
+    shard: &str,
+    pool: &str,
+    cell: &str,
+    index: i32,
+) -> String {
+    format!(
+        "{}-{index}",
+        join(
+            Limit::Pod,
+            &[cluster, database, table_group, shard, "pool", pool, cell]
+        )
+    )
 }
 
 /// Name of the headless Service of a pool in a cell.
-pub fn pool_headless(cluster: &str, database: &str, table_group: &str, shard: &str, pool: &str, cell: &str) -> String {
-    join(Limit::Service, &[cluster, database, table_group, shard, "pool", pool, cell, "headless"])
+pub fn pool_headless(
+    cluster: &str,
+    database: &str,
+    table_group: &str,
+    shard: &str,
+    pool: &str,
+    cell: &str,
+) -> String {
+    join(
+        Limit::Service,
+        &[
+            cluster,
+            database,
+            table_group,
+            shard,
+            "pool",
+            pool,
+            cell,
+            "headless",
+        ],
+    )
 }
 
 /// Name of the shared backup claim of a shard.
 pub fn backup_claim(cluster: &str, database: &str, table_group: &str, shard: &str) -> String {
-    join(Limit::Service, &["backup-data", cluster, database, table_group, shard])
+    join(
+        Limit::Service,
+        &["backup-data", cluster, database, table_group, shard],
+    )
 }
 
 /// Identity of a pooler in the topology.
@@ -128,30 +190,75 @@ mod tests {
         let zone = "us-east-1a-availability-zone-1";
         let pod = pool_pod(m.0, m.1, m.2, m.3, "default", "zone-a", 1);
         let cases = [
-            (join(Limit::Default, &["hello", "world"]), "hello-world-344ce285"),
-            (table_group("production", "mydb", "default"), "production-mydb-default-5c6a71f9"),
-            (cell("minimal", "zone-a"), "minimal-zone-a-96c88ae0"),
-            (table_group(m.0, m.1, m.2), "minimal-postgres-default-f7d4ad4a"),
-            (shard(m.0, m.1, m.2, m.3), "minimal-postgres-default-0-inf-1e3c045c"),
-            (pod.clone(), "minimal-postgres-default-0-inf-pool-default-zone-a-a3a0d77b-1"),
-            (service_id(&pod), "p-6bfa8f13"),
-            (join(Limit::StatefulSet, &["minimal-zone-a-96c88ae0", "topo"]), "minimal-zone-a-96c88ae0-topo-26e28848"),
-            (gateway_deployment("minimal", "zone-a"), "minimal-zone-a-multigateway-0ccc2e8b"),
-            (gateway_service("minimal", "zone-a"), "minimal-zone-a-multigateway-0ccc2e8b"),
-            (multiorch_service(m.0, m.1, m.2, m.3, "zone-a"), "minimal-postgres-default-0-inf-multiorch-zone-a-bbe2a333"),
-            (pool_headless(m.0, m.1, m.2, m.3, "default", "zone-a"), "minimal-postgres-default-0-inf-pool-default-zone-a-h---22cdf02c"),
             (
-                join(Limit::Service, &[m.0, m.1, m.2, m.3, "pool", "default", "zone-a", "pdb"]),
+                join(Limit::Default, &["hello", "world"]),
+                "hello-world-344ce285",
+            ),
+            (
+                table_group("production", "mydb", "default"),
+                "production-mydb-default-5c6a71f9",
+            ),
+            (cell("minimal", "zone-a"), "minimal-zone-a-96c88ae0"),
+            (
+                table_group(m.0, m.1, m.2),
+                "minimal-postgres-default-f7d4ad4a",
+            ),
+            (
+                shard(m.0, m.1, m.2, m.3),
+                "minimal-postgres-default-0-inf-1e3c045c",
+            ),
+            (
+                pod.clone(),
+                "minimal-postgres-default-0-inf-pool-default-zone-a-a3a0d77b-1",
+            ),
+            (service_id(&pod), "p-6bfa8f13"),
+            (
+                join(Limit::StatefulSet, &["minimal-zone-a-96c88ae0", "topo"]),
+                "minimal-zone-a-96c88ae0-topo-26e28848",
+            ),
+            (
+                gateway_deployment("minimal", "zone-a"),
+                "minimal-zone-a-multigateway-0ccc2e8b",
+            ),
+            (
+                gateway_service("minimal", "zone-a"),
+                "minimal-zone-a-multigateway-0ccc2e8b",
+            ),
+            (
+                multiorch_service(m.0, m.1, m.2, m.3, "zone-a"),
+                "minimal-postgres-default-0-inf-multiorch-zone-a-bbe2a333",
+            ),
+            (
+                pool_headless(m.0, m.1, m.2, m.3, "default", "zone-a"),
+                "minimal-postgres-default-0-inf-pool-default-zone-a-h---22cdf02c",
+            ),
+            (
+                join(
+                    Limit::Service,
+                    &[m.0, m.1, m.2, m.3, "pool", "default", "zone-a", "pdb"],
+                ),
                 "minimal-postgres-default-0-inf-pool-default-zone-a-pdb-6a4f8455",
             ),
-            (backup_claim(m.0, m.1, m.2, m.3), "backup-data-minimal-postgres-default-0-inf-811a09a5"),
-            (cell(long, zone), "production-cluster-eu-wes-us-east-1a-availability-zone-1-e824c5e6"),
-            (gateway_service(long, zone), "production-cluster-eu-wes-us-east-1a-availability-zo---1caa7f05"),
+            (
+                backup_claim(m.0, m.1, m.2, m.3),
+                "backup-data-minimal-postgres-default-0-inf-811a09a5",
+            ),
+            (
+                cell(long, zone),
+                "production-cluster-eu-wes-us-east-1a-availability-zone-1-e824c5e6",
+            ),
+            (
+                gateway_service(long, zone),
+                "production-cluster-eu-wes-us-east-1a-availability-zo---1caa7f05",
+            ),
             (
                 pool_pod(long, m.1, m.2, m.3, "primary-read-write-pool", zone, 0),
                 "production-cluster-eu-wes-postgres-default-0-inf----a7f7ea24-0",
             ),
-            (join(Limit::Service, &["1db", "z1", "multigateway"]), "x1db-z1-multigateway-2ab71150"),
+            (
+                join(Limit::Service, &["1db", "z1", "multigateway"]),
+                "x1db-z1-multigateway-2ab71150",
+            ),
             (cell("1db", "z1"), "1db-z1-983f2c79"),
             (cell("My_Cluster", "Zone.A"), "my-cluster-zone-a-fc396e77"),
             (cell("a-b", "c"), "a-b-c-f03bd84a"),

@@ -69,9 +69,27 @@ const KINDS: [Kind; 8] = [
             ("Message", "string", ".status.message", 1),
         ],
     },
-    Kind { name: "CoreTemplate", plural: "coretemplates", short: "cot", status: false, columns: &[] },
-    Kind { name: "CellTemplate", plural: "celltemplates", short: "cet", status: false, columns: &[] },
-    Kind { name: "ShardTemplate", plural: "shardtemplates", short: "sht", status: false, columns: &[] },
+    Kind {
+        name: "CoreTemplate",
+        plural: "coretemplates",
+        short: "cot",
+        status: false,
+        columns: &[],
+    },
+    Kind {
+        name: "CellTemplate",
+        plural: "celltemplates",
+        short: "cet",
+        status: false,
+        columns: &[],
+    },
+    Kind {
+        name: "ShardTemplate",
+        plural: "shardtemplates",
+        short: "sht",
+        status: false,
+        columns: &[],
+    },
     Kind {
         name: "TopoServer",
         plural: "toposervers",
@@ -126,13 +144,25 @@ const KINDS: [Kind; 8] = [
 /// What a user reads when a CEL rule refuses an object.
 const MESSAGES: [(&str, &str); 31] = [
     ("CEL-01", "metadata.name may have 25 characters at most"),
-    ("CEL-02", "give exactly one of etcd, external and templateRef"),
+    (
+        "CEL-02",
+        "give exactly one of etcd, external and templateRef",
+    ),
     ("CEL-03", "the number of etcd members must be odd"),
-    ("CEL-04", "every endpoint must begin with http:// or https://"),
+    (
+        "CEL-04",
+        "every endpoint must begin with http:// or https://",
+    ),
     ("CEL-05", "give spec or templateRef"),
     ("CEL-06", "give only one of spec and templateRef"),
-    ("CEL-07", "annotation keys may have 63 characters at most, values 255"),
-    ("CEL-08", "label keys and values may have 63 characters at most"),
+    (
+        "CEL-07",
+        "annotation keys may have 63 characters at most, values 255",
+    ),
+    (
+        "CEL-08",
+        "label keys and values may have 63 characters at most",
+    ),
     ("CEL-09", "cells cannot be removed or renamed"),
     ("CEL-10", "give only one of spec and cellTemplate"),
     ("CEL-11", "give only one of spec and overrides"),
@@ -140,7 +170,10 @@ const MESSAGES: [(&str, &str); 31] = [
     ("CEL-13", "give zoneId or region"),
     ("CEL-14", "give etcd or external"),
     ("CEL-15", "give only one of etcd and external"),
-    ("CEL-16", "the only database is postgres, with default: true"),
+    (
+        "CEL-16",
+        "the only database is postgres, with default: true",
+    ),
     ("CEL-17", "exactly one table group must be marked default"),
     ("CEL-18", "the default table group must be named default"),
     ("CEL-19", "give only one of spec and shardTemplate"),
@@ -151,8 +184,14 @@ const MESSAGES: [(&str, &str); 31] = [
     ("CEL-24", "type s3 needs the block s3"),
     ("CEL-25", "type filesystem needs the block filesystem"),
     ("CEL-26", "backup encryption cannot be changed"),
-    ("CEL-27", "give only one of serviceAccountName and credentialsSecret"),
-    ("CEL-28", "serviceAccountName cannot be combined with useEnvCredentials"),
+    (
+        "CEL-27",
+        "give only one of serviceAccountName and credentialsSecret",
+    ),
+    (
+        "CEL-28",
+        "serviceAccountName cannot be combined with useEnvCredentials",
+    ),
     ("CEL-29", "annotations under multigres.com/ are reserved"),
     ("CEL-30", "etcd is required"),
     ("CEL-31", "pool names may have 62 characters at most"),
@@ -164,8 +203,12 @@ const MESSAGES: [(&str, &str); 31] = [
 /// When a table is damaged.
 pub fn definitions() -> Result<Vec<Value>, SchemaError> {
     let fields: Vec<Field> = serde_json::from_str(include_str!("../schema/fields.json"))?;
-    let embedded: BTreeMap<String, Vec<Field>> = serde_json::from_str(include_str!("../schema/embedded.json"))?;
-    KINDS.iter().map(|kind| definition(kind, &fields, &embedded)).collect()
+    let embedded: BTreeMap<String, Vec<Field>> =
+        serde_json::from_str(include_str!("../schema/embedded.json"))?;
+    KINDS
+        .iter()
+        .map(|kind| definition(kind, &fields, &embedded))
+        .collect()
 }
 
 /// File name and content of each manifest.
@@ -176,20 +219,35 @@ pub fn manifests() -> Result<Vec<(String, String)>, SchemaError> {
     definitions()?
         .into_iter()
         .map(|definition| {
-            let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let yaml = serde_saphyr::to_string(&definition).map_err(|error| SchemaError::Yaml(error.to_string()))?;
+            let name = definition
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            let yaml = serde_saphyr::to_string(&definition)
+                .map_err(|error| SchemaError::Yaml(error.to_string()))?;
             Ok((format!("{name}.yaml"), yaml))
         })
         .collect()
 }
 
-fn definition(kind: &Kind, fields: &[Field], embedded: &BTreeMap<String, Vec<Field>>) -> Result<Value, SchemaError> {
-    let own: Vec<&Field> = fields.iter().filter(|field| field.kind == kind.name).collect();
+fn definition(
+    kind: &Kind,
+    fields: &[Field],
+    embedded: &BTreeMap<String, Vec<Field>>,
+) -> Result<Value, SchemaError> {
+    let own: Vec<&Field> = fields
+        .iter()
+        .filter(|field| field.kind == kind.name)
+        .collect();
     let mut root = node("$", &own, embedded)?;
     let properties = json!({
         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
     });
-    if let (Some(into), Value::Object(standard)) = (root.get_mut("properties").and_then(Value::as_object_mut), properties) {
+    if let (Some(into), Value::Object(standard)) = (
+        root.get_mut("properties").and_then(Value::as_object_mut),
+        properties,
+    ) {
         into.extend(standard);
     }
     let columns: Vec<Value> = kind
@@ -230,27 +288,42 @@ fn definition(kind: &Kind, fields: &[Field], embedded: &BTreeMap<String, Vec<Fie
 }
 
 /// The schema of the field at `path` with everything below it.
-fn node(path: &str, fields: &[&Field], embedded: &BTreeMap<String, Vec<Field>>) -> Result<Value, SchemaError> {
+fn node(
+    path: &str,
+    fields: &[&Field],
+    embedded: &BTreeMap<String, Vec<Field>>,
+) -> Result<Value, SchemaError> {
     let Some(field) = fields.iter().find(|field| field.path == path) else {
         return Ok(json!({"type": "object", "properties": {}}));
     };
     if let Some(name) = field.of.strip_prefix("embedded:") {
-        let own = embedded.get(name).ok_or_else(|| SchemaError::Embedded(name.to_owned()))?;
+        let own = embedded
+            .get(name)
+            .ok_or_else(|| SchemaError::Embedded(name.to_owned()))?;
         return node("$", &own.iter().collect::<Vec<_>>(), embedded);
     }
     let mut schema = Map::new();
     match field.of.as_str() {
         "int-or-string" => {
-            schema.insert("anyOf".into(), json!([{"type": "integer"}, {"type": "string"}]));
+            schema.insert(
+                "anyOf".into(),
+                json!([{"type": "integer"}, {"type": "string"}]),
+            );
             schema.insert("x-kubernetes-int-or-string".into(), true.into());
         }
         "map" => {
             schema.insert("type".into(), "object".into());
-            schema.insert("additionalProperties".into(), node(&format!("{path}{{}}"), fields, embedded)?);
+            schema.insert(
+                "additionalProperties".into(),
+                node(&format!("{path}{{}}"), fields, embedded)?,
+            );
         }
         "array" => {
             schema.insert("type".into(), "array".into());
-            schema.insert("items".into(), node(&format!("{path}[]"), fields, embedded)?);
+            schema.insert(
+                "items".into(),
+                node(&format!("{path}[]"), fields, embedded)?,
+            );
         }
         of => {
             schema.insert("type".into(), of.into());
@@ -277,7 +350,9 @@ fn members(
     let mut properties = Map::new();
     let mut required = Vec::new();
     for child in fields {
-        let Some(name) = member(path, &child.path) else { continue };
+        let Some(name) = member(path, &child.path) else {
+            continue;
+        };
         properties.insert(name.to_owned(), node(&child.path, fields, embedded)?);
         if child.required {
             required.push(Value::from(name));
@@ -309,10 +384,16 @@ fn constrain(schema: &mut Map<String, Value>, name: &str, value: &Value) {
         "cel" => {
             let rules = value.as_array().into_iter().flatten().map(|rule| {
                 let id = rule.get("id").and_then(Value::as_str).unwrap_or_default();
-                let message = MESSAGES.iter().find(|(of, _)| *of == id).map_or(id, |(_, message)| message);
+                let message = MESSAGES
+                    .iter()
+                    .find(|(of, _)| *of == id)
+                    .map_or(id, |(_, message)| message);
                 json!({"rule": rule.get("rule"), "message": message})
             });
-            schema.insert("x-kubernetes-validations".into(), Value::Array(rules.collect()))
+            schema.insert(
+                "x-kubernetes-validations".into(),
+                Value::Array(rules.collect()),
+            )
         }
         _ => schema.insert(name.to_owned(), value.clone()),
     };
@@ -324,7 +405,10 @@ mod tests {
 
     #[test]
     fn committed_manifests_are_current() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/multigres-operator/crd-manifests");
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../charts/multigres-operator/crd-manifests"
+        );
         for (name, yaml) in manifests().unwrap() {
             let committed = std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
             assert!(committed == yaml, "{name} is stale: run `make generate`");
@@ -345,7 +429,10 @@ mod tests {
             }
         }
         for definition in definitions().unwrap() {
-            assert!(definition.to_string().len() < 256 * 1024, "too large for client-side apply");
+            assert!(
+                definition.to_string().len() < 256 * 1024,
+                "too large for client-side apply"
+            );
             let root = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             assert!(root.get("required").is_none());
             walk(root, "$");
@@ -354,13 +441,22 @@ mod tests {
 
     #[test]
     fn every_field_of_the_table_is_in_its_definition() {
-        let fields: Vec<Field> = serde_json::from_str(include_str!("../schema/fields.json")).unwrap();
+        let fields: Vec<Field> =
+            serde_json::from_str(include_str!("../schema/fields.json")).unwrap();
         let all = definitions().unwrap();
         for field in &fields {
-            let definition = all.iter().find(|d| d["spec"]["names"]["kind"] == field.kind.as_str()).unwrap();
+            let definition = all
+                .iter()
+                .find(|d| d["spec"]["names"]["kind"] == field.kind.as_str())
+                .unwrap();
             let mut at = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             if field.path != "$" {
-                for step in field.path.replace("[]", ".[]").replace("{}", ".{}").split('.') {
+                for step in field
+                    .path
+                    .replace("[]", ".[]")
+                    .replace("{}", ".{}")
+                    .split('.')
+                {
                     at = match step {
                         "[]" => &at["items"],
                         "{}" => &at["additionalProperties"],
@@ -369,7 +465,11 @@ mod tests {
                 }
             }
             assert!(at.is_object(), "{} {} is missing", field.kind, field.path);
-            for (name, value) in field.constraints.iter().filter(|(name, _)| !name.starts_with(['l', 'c', 'm']) && *name != "intOrString") {
+            for (name, value) in field
+                .constraints
+                .iter()
+                .filter(|(name, _)| !name.starts_with(['l', 'c', 'm']) && *name != "intOrString")
+            {
                 assert_eq!(&at[name], value, "{} {} {name}", field.kind, field.path);
             }
         }

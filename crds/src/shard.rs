@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{MultiorchSpec, PvcDeletionPolicy, PoolSpec, BackupConfig, PostgresPasswordSecretRef, PostgresConfigRef, ComponentLogLevels, ObservabilityConfig, InternalTlsConfig, TopologyPruningConfig, GlobalTopoServerRef, ShardImages};
+use crate::common::{
+    BackupConfig, ComponentLogLevels, GlobalTopoServerRef, InternalTlsConfig, MultiorchSpec,
+    ObservabilityConfig, PoolSpec, PostgresConfigRef, PostgresPasswordSecretRef, PvcDeletionPolicy,
+    ShardImages, TopologyPruningConfig,
+};
 use crate::kind;
 
 /// Spec of a Shard.

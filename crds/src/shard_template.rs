@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{MultiorchSpec, PvcDeletionPolicy, PoolSpec, PostgresConfigRef};
+use crate::common::{MultiorchSpec, PoolSpec, PostgresConfigRef, PvcDeletionPolicy};
 use crate::kind;
 
 /// Spec of a ShardTemplate.

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{PodPlacementSpec, PvcDeletionPolicy, EtcdSpec};
+use crate::common::{EtcdSpec, PodPlacementSpec, PvcDeletionPolicy};
 use crate::kind;
 
 /// Spec of a TopoServer.

@@ -12,11 +12,22 @@ struct Memory {
 
 impl Memory {
     fn holder(&self) -> Option<String> {
-        self.lease.lock().unwrap().as_ref()?.spec.as_ref()?.holder_identity.clone()
+        self.lease
+            .lock()
+            .unwrap()
+            .as_ref()?
+            .spec
+            .as_ref()?
+            .holder_identity
+            .clone()
     }
 
     fn version(lease: &Lease) -> u64 {
-        lease.metadata.resource_version.as_ref().map_or(0, |text| text.parse().unwrap())
+        lease
+            .metadata
+            .resource_version
+            .as_ref()
+            .map_or(0, |text| text.parse().unwrap())
     }
 
     async fn reached(&self) {
@@ -41,13 +52,21 @@ impl Leases for Memory {
 
     async fn create(&self, lease: &Lease) -> Result<Lease, Error> {
         self.reached().await;
-        if self.lease.lock().unwrap().is_some() { Err(Error::Conflict) } else { Ok(self.store(lease)) }
+        if self.lease.lock().unwrap().is_some() {
+            Err(Error::Conflict)
+        } else {
+            Ok(self.store(lease))
+        }
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, Error> {
         self.reached().await;
         let current = self.lease.lock().unwrap().as_ref().map(Self::version);
-        if current == Some(Self::version(lease)) { Ok(self.store(lease)) } else { Err(Error::Conflict) }
+        if current == Some(Self::version(lease)) {
+            Ok(self.store(lease))
+        } else {
+            Err(Error::Conflict)
+        }
     }
 }
 
@@ -60,21 +79,39 @@ struct Candidate {
 #[expect(clippy::disallowed_methods, reason = "test")]
 fn candidate(memory: &Memory, identity: &str) -> Candidate {
     let (sender, leadership) = watch::channel(Leadership::Standby);
-    let elector = Elector::new(memory.clone(), "ns", identity, Timing::from(Duration::from_secs(15)), sender);
+    let elector = Elector::new(
+        memory.clone(),
+        "ns",
+        identity,
+        Timing::from(Duration::from_secs(15)),
+        sender,
+    );
     let (stop, stopped) = oneshot::channel();
-    Candidate { leadership, stop, task: tokio::spawn(elector.run(stopped)) }
+    Candidate {
+        leadership,
+        stop,
+        task: tokio::spawn(elector.run(stopped)),
+    }
 }
 
 impl Candidate {
     async fn leads(&mut self) -> Instant {
-        match *self.leadership.wait_for(|now| *now != Leadership::Standby).await.unwrap() {
+        match *self
+            .leadership
+            .wait_for(|now| *now != Leadership::Standby)
+            .await
+            .unwrap()
+        {
             Leadership::Leader { until } => until,
             Leadership::Standby => unreachable!(),
         }
     }
 
     async fn stands_by(&mut self) {
-        self.leadership.wait_for(|now| *now == Leadership::Standby).await.unwrap();
+        self.leadership
+            .wait_for(|now| *now == Leadership::Standby)
+            .await
+            .unwrap();
     }
 
     fn holds(&self) -> bool {
@@ -94,7 +131,19 @@ async fn renewals_extend_leadership() {
     assert_eq!(one.leads().await, start + seconds(10));
     sleep(seconds(600)).await;
     assert!(one.leads().await >= start + seconds(608));
-    assert_eq!(memory.lease.lock().unwrap().as_ref().unwrap().spec.as_ref().unwrap().lease_transitions, Some(0));
+    assert_eq!(
+        memory
+            .lease
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .spec
+            .as_ref()
+            .unwrap()
+            .lease_transitions,
+        Some(0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +159,10 @@ async fn a_standby_takes_over_only_after_silence_and_never_beside_the_leader() {
     two.leads().await;
     let took = clock::monotonic() - killed;
     assert!(took >= seconds(13) && took <= seconds(17), "{took:?}");
-    assert!(!one.holds(), "the old leadership ended before the new one began");
+    assert!(
+        !one.holds(),
+        "the old leadership ended before the new one began"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +221,13 @@ async fn a_stolen_lease_is_noticed_at_the_next_renewal() {
     let mut one = candidate(&memory, "one");
     one.leads().await;
     let record = memory.read().await.unwrap().unwrap();
-    memory.store(&held(Some(&record), "ns", "thief", &Timing::from(seconds(15)), clock::wall()));
+    memory.store(&held(
+        Some(&record),
+        "ns",
+        "thief",
+        &Timing::from(seconds(15)),
+        clock::wall(),
+    ));
     let stolen = clock::monotonic();
     one.stands_by().await;
     assert!(clock::monotonic() - stolen <= seconds(5));
@@ -177,5 +235,7 @@ async fn a_stolen_lease_is_noticed_at_the_next_renewal() {
 
 #[test]
 fn without_an_election_leadership_does_not_end() {
-    assert!(matches!(alone(), Leadership::Leader { until } if until > clock::monotonic() + seconds(1_000_000)));
+    assert!(
+        matches!(alone(), Leadership::Leader { until } if until > clock::monotonic() + seconds(1_000_000))
+    );
 }

@@ -78,12 +78,17 @@ pub struct Guard {
 impl Guard {
     /// A guard that asks this reviewer.
     pub fn new(reviewer: impl Reviewer) -> Self {
-        Self { reviewer: Box::new(reviewer), verdicts: Mutex::default() }
+        Self {
+            reviewer: Box::new(reviewer),
+            verdicts: Mutex::default(),
+        }
     }
 
     /// Judges a request by its `Authorization` header.
     pub async fn judge(&self, headers: &HeaderMap, target: &Target) -> Verdict {
-        let Some(token) = bearer(headers) else { return Verdict::Unknown };
+        let Some(token) = bearer(headers) else {
+            return Verdict::Unknown;
+        };
         let digest = digest(token, target);
         if let Some(verdict) = self.recall(&digest) {
             return verdict;
@@ -102,23 +107,41 @@ impl Guard {
     }
 
     async fn review(&self, token: &str, target: &Target) -> Result<Verdict, String> {
-        let Some(user) = self.reviewer.authenticate(token).await? else { return Ok(Verdict::Unknown) };
-        Ok(if self.reviewer.authorize(user, target).await? { Verdict::Allowed } else { Verdict::Denied })
+        let Some(user) = self.reviewer.authenticate(token).await? else {
+            return Ok(Verdict::Unknown);
+        };
+        Ok(if self.reviewer.authorize(user, target).await? {
+            Verdict::Allowed
+        } else {
+            Verdict::Denied
+        })
     }
 
     fn recall(&self, digest: &[u8; 32]) -> Option<Verdict> {
-        let verdicts = self.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        verdicts.get(digest).filter(|(until, _)| clock::monotonic() < *until).map(|(_, verdict)| *verdict)
+        let verdicts = self
+            .verdicts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        verdicts
+            .get(digest)
+            .filter(|(until, _)| clock::monotonic() < *until)
+            .map(|(_, verdict)| *verdict)
     }
 
     fn remember(&self, digest: [u8; 32], verdict: Verdict) {
         let now = clock::monotonic();
-        let mut verdicts = self.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut verdicts = self
+            .verdicts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if verdicts.len() >= VERDICTS {
             verdicts.retain(|_, (until, _)| now < *until);
         }
         if verdicts.len() >= VERDICTS {
-            let oldest = verdicts.iter().min_by_key(|(_, (until, _))| *until).map(|(digest, _)| *digest);
+            let oldest = verdicts
+                .iter()
+                .min_by_key(|(_, (until, _))| *until)
+                .map(|(digest, _)| *digest);
             oldest.map(|oldest| verdicts.remove(&oldest));
         }
         verdicts.insert(digest, (now + REMEMBERED, verdict));
@@ -135,7 +158,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn digest(token: &str, target: &Target) -> [u8; 32] {
     let parts: [&str; 4] = match target {
         Target::Path(path) => [token, path, "", ""],
-        Target::Debug { resource, namespace, name } => [token, resource, namespace, name],
+        Target::Debug {
+            resource,
+            namespace,
+            name,
+        } => [token, resource, namespace, name],
     };
     let mut digest = Sha256::new();
     for part in parts {
@@ -151,21 +178,42 @@ pub struct ApiReviewer(pub kube::Client);
 impl Reviewer for ApiReviewer {
     fn authenticate<'a>(&'a self, token: &'a str) -> Review<'a, Option<UserInfo>> {
         Box::pin(async move {
-            let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: None };
-            let review = TokenReview { spec, ..TokenReview::default() };
+            let spec = TokenReviewSpec {
+                token: Some(token.to_owned()),
+                audiences: None,
+            };
+            let review = TokenReview {
+                spec,
+                ..TokenReview::default()
+            };
             let api: Api<TokenReview> = Api::all(self.0.clone());
-            let answer = api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
+            let answer = api
+                .create(&PostParams::default(), &review)
+                .await
+                .map_err(|error| error.to_string())?;
             let status = answer.status.unwrap_or_default();
-            Ok(if status.authenticated == Some(true) { status.user } else { None })
+            Ok(if status.authenticated == Some(true) {
+                status.user
+            } else {
+                None
+            })
         })
     }
 
     fn authorize<'a>(&'a self, user: UserInfo, target: &'a Target) -> Review<'a, bool> {
         Box::pin(async move {
-            let review = SubjectAccessReview { spec: access(user, target), ..SubjectAccessReview::default() };
+            let review = SubjectAccessReview {
+                spec: access(user, target),
+                ..SubjectAccessReview::default()
+            };
             let api: Api<SubjectAccessReview> = Api::all(self.0.clone());
-            let answer = api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
-            Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
+            let answer = api
+                .create(&PostParams::default(), &review)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok(answer
+                .status
+                .is_some_and(|status| status.allowed && status.denied != Some(true)))
         })
     }
 }
@@ -174,8 +222,18 @@ impl Reviewer for ApiReviewer {
 pub fn access(user: UserInfo, target: &Target) -> SubjectAccessReviewSpec {
     let verb = Some("get".to_owned());
     let (path, resource) = match target {
-        Target::Path(path) => (Some(NonResourceAttributes { path: Some((*path).to_owned()), verb }), None),
-        Target::Debug { resource, namespace, name } => {
+        Target::Path(path) => (
+            Some(NonResourceAttributes {
+                path: Some((*path).to_owned()),
+                verb,
+            }),
+            None,
+        ),
+        Target::Debug {
+            resource,
+            namespace,
+            name,
+        } => {
             let attributes = ResourceAttributes {
                 group: Some("multigres.com".to_owned()),
                 resource: Some((*resource).to_owned()),

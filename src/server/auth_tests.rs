@@ -21,7 +21,10 @@ impl Reviewer for Desk {
             if self.fails.load(Ordering::SeqCst) {
                 return Err("refused".to_owned());
             }
-            let user = UserInfo { username: Some(token.to_owned()), ..UserInfo::default() };
+            let user = UserInfo {
+                username: Some(token.to_owned()),
+                ..UserInfo::default()
+            };
             Ok((token == "reader" || token == "stranger").then_some(user))
         })
     }
@@ -48,9 +51,16 @@ async fn verdicts() {
         ("Bearer ", Verdict::Unknown),
         ("Basic reader", Verdict::Unknown),
     ] {
-        assert_eq!(guard.judge(&header(value), &METRICS).await, verdict, "{value}");
+        assert_eq!(
+            guard.judge(&header(value), &METRICS).await,
+            verdict,
+            "{value}"
+        );
     }
-    assert_eq!(guard.judge(&HeaderMap::new(), &METRICS).await, Verdict::Unknown);
+    assert_eq!(
+        guard.judge(&HeaderMap::new(), &METRICS).await,
+        Verdict::Unknown
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +72,9 @@ async fn a_verdict_is_remembered_for_a_minute_and_for_one_target() {
         guard.judge(&header("Bearer reader"), &METRICS).await;
     }
     assert_eq!(asked(), 1);
-    guard.judge(&header("Bearer reader"), &Target::Path("/debug/actors")).await;
+    guard
+        .judge(&header("Bearer reader"), &Target::Path("/debug/actors"))
+        .await;
     assert_eq!(asked(), 2);
     tokio::time::sleep(REMEMBERED).await;
     guard.judge(&header("Bearer reader"), &METRICS).await;
@@ -75,36 +87,70 @@ async fn no_answer_never_opens_and_is_not_remembered() {
     let guard = Guard::new(desk.clone());
     desk.hangs.store(true, Ordering::SeqCst);
     let start = clock::monotonic();
-    assert_eq!(guard.judge(&header("Bearer reader"), &METRICS).await, Verdict::Unavailable);
+    assert_eq!(
+        guard.judge(&header("Bearer reader"), &METRICS).await,
+        Verdict::Unavailable
+    );
     assert_eq!(clock::monotonic() - start, REVIEW);
     desk.hangs.store(false, Ordering::SeqCst);
     desk.fails.store(true, Ordering::SeqCst);
-    assert_eq!(guard.judge(&header("Bearer reader"), &METRICS).await, Verdict::Unavailable);
+    assert_eq!(
+        guard.judge(&header("Bearer reader"), &METRICS).await,
+        Verdict::Unavailable
+    );
     desk.fails.store(false, Ordering::SeqCst);
-    assert_eq!(guard.judge(&header("Bearer reader"), &METRICS).await, Verdict::Allowed);
+    assert_eq!(
+        guard.judge(&header("Bearer reader"), &METRICS).await,
+        Verdict::Allowed
+    );
 }
 
 #[tokio::test]
 async fn memory_is_bounded() {
     let guard = Guard::new(Desk::default());
     for token in 0..VERDICTS + 10 {
-        guard.judge(&header(&format!("Bearer {token}")), &METRICS).await;
+        guard
+            .judge(&header(&format!("Bearer {token}")), &METRICS)
+            .await;
     }
     assert_eq!(guard.verdicts.lock().unwrap().len(), VERDICTS);
 }
 
 #[test]
 fn requests_that_read_alike_differ() {
-    let debug = |namespace: &str, name: &str| Target::Debug { resource: "shards", namespace: namespace.into(), name: name.into() };
-    assert_ne!(digest("t", &debug("ab", "c")), digest("t", &debug("a", "bc")));
+    let debug = |namespace: &str, name: &str| Target::Debug {
+        resource: "shards",
+        namespace: namespace.into(),
+        name: name.into(),
+    };
+    assert_ne!(
+        digest("t", &debug("ab", "c")),
+        digest("t", &debug("a", "bc"))
+    );
 }
 
 #[test]
 fn the_review_names_the_sub_resource() {
-    let target = Target::Debug { resource: "shards", namespace: "ns".into(), name: "one".into() };
-    let spec = access(UserInfo { groups: Some(vec!["g".into()]), ..UserInfo::default() }, &target);
+    let target = Target::Debug {
+        resource: "shards",
+        namespace: "ns".into(),
+        name: "one".into(),
+    };
+    let spec = access(
+        UserInfo {
+            groups: Some(vec!["g".into()]),
+            ..UserInfo::default()
+        },
+        &target,
+    );
     let resource = spec.resource_attributes.unwrap();
-    assert_eq!((resource.resource.as_deref(), resource.subresource.as_deref()), (Some("shards"), Some("debug")));
+    assert_eq!(
+        (
+            resource.resource.as_deref(),
+            resource.subresource.as_deref()
+        ),
+        (Some("shards"), Some("debug"))
+    );
     assert_eq!(spec.groups, Some(vec!["g".to_owned()]));
     assert!(spec.non_resource_attributes.is_none());
 }

@@ -27,20 +27,32 @@ pub struct Probe {
 
 /// The routes.
 pub fn router(probe: Probe) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(probe)
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(probe)
 }
 
 async fn healthz(State(probe): State<Probe>) -> (StatusCode, String) {
     match timeout(ALIVE, probe.actors.samples()).await {
         Ok(samples) if !samples.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
-        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the actors are gone\n".to_owned()),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the actors do not answer\n".to_owned()),
+        Ok(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the actors are gone\n".to_owned(),
+        ),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the actors do not answer\n".to_owned(),
+        ),
     }
 }
 
 async fn readyz(State(probe): State<Probe>) -> (StatusCode, String) {
     if probe.shutdown.has_begun() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting down\n".to_owned(),
+        );
     }
     match probe.actors.ready() {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),

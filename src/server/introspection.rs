@@ -51,7 +51,9 @@ async fn scrape(State(desk): State<Desk>, headers: HeaderMap) -> Response {
     if let Some(refusal) = desk.refuses(&headers, &Target::Path("/metrics")).await {
         return refusal;
     }
-    let Ok(mut samples) = timeout(ANSWER, desk.actors.samples()).await else { return busy() };
+    let Ok(mut samples) = timeout(ANSWER, desk.actors.samples()).await else {
+        return busy();
+    };
     let leads = matches!(*desk.leadership.borrow(), Leadership::Leader { until } if clock::monotonic() < until);
     samples.extend(metrics::process(leads));
     match metrics::render(samples) {
@@ -61,17 +63,36 @@ async fn scrape(State(desk): State<Desk>, headers: HeaderMap) -> Response {
 }
 
 async fn actors(State(desk): State<Desk>, headers: HeaderMap) -> Response {
-    desk.answer(&headers, &Target::Path("/debug/actors"), Inspection::Actors).await
+    desk.answer(&headers, &Target::Path("/debug/actors"), Inspection::Actors)
+        .await
 }
 
-async fn cluster(State(desk): State<Desk>, Path((namespace, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
-    let target = Target::Debug { resource: "multigresclusters", namespace: namespace.clone(), name: name.clone() };
-    desk.answer(&headers, &target, Inspection::Cluster { namespace, name }).await
+async fn cluster(
+    State(desk): State<Desk>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let target = Target::Debug {
+        resource: "multigresclusters",
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    desk.answer(&headers, &target, Inspection::Cluster { namespace, name })
+        .await
 }
 
-async fn shard(State(desk): State<Desk>, Path((namespace, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
-    let target = Target::Debug { resource: "shards", namespace: namespace.clone(), name: name.clone() };
-    desk.answer(&headers, &target, Inspection::Shard { namespace, name }).await
+async fn shard(
+    State(desk): State<Desk>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let target = Target::Debug {
+        resource: "shards",
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    desk.answer(&headers, &target, Inspection::Shard { namespace, name })
+        .await
 }
 
 impl Desk {
@@ -91,14 +112,29 @@ impl Desk {
         match guard.judge(headers, target).await {
             Verdict::Allowed => None,
             Verdict::Denied => Some((StatusCode::FORBIDDEN, "not allowed\n").into_response()),
-            Verdict::Unknown => {
-                Some((StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a valid bearer token is needed\n").into_response())
-            }
-            Verdict::Unavailable => Some((StatusCode::SERVICE_UNAVAILABLE, "the API server does not answer\n").into_response()),
+            Verdict::Unknown => Some(
+                (
+                    StatusCode::UNAUTHORIZED,
+                    [(WWW_AUTHENTICATE, "Bearer")],
+                    "a valid bearer token is needed\n",
+                )
+                    .into_response(),
+            ),
+            Verdict::Unavailable => Some(
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the API server does not answer\n",
+                )
+                    .into_response(),
+            ),
         }
     }
 }
 
 fn busy() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "the actors do not answer\n").into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the actors do not answer\n",
+    )
+        .into_response()
 }

@@ -17,7 +17,9 @@ const TICKS: f64 = 100.0;
 pub fn render(samples: Vec<Sample>) -> Result<String, prometheus::Error> {
     let mut families: BTreeMap<&'static str, (MetricFamily, Vec<Metric>)> = BTreeMap::new();
     for sample in samples {
-        let (_, metrics) = families.entry(sample.name).or_insert_with(|| (family(&sample), Vec::new()));
+        let (_, metrics) = families
+            .entry(sample.name)
+            .or_insert_with(|| (family(&sample), Vec::new()));
         metrics.push(metric(sample));
     }
     let families: Vec<MetricFamily> = families
@@ -72,30 +74,76 @@ pub fn process(leads: bool) -> Vec<Sample> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let gauge = |name, help, value| Sample { name, help, kind: SampleKind::Gauge, labels: Vec::new(), value };
+    let gauge = |name, help, value| Sample {
+        name,
+        help,
+        kind: SampleKind::Gauge,
+        labels: Vec::new(),
+        value,
+    };
     let lease = vec![("name", crate::lease::NAME.to_owned())];
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     vec![
-        Sample { labels: lease, ..gauge("leader_election_master_status", "1 while this process leads", f64::from(u8::from(leads))) },
-        Sample { labels: version, ..gauge("multigres_operator_build_info", "Version of the operator; always 1", 1.0) },
-        gauge("process_resident_memory_bytes", "Resident memory", field(&status, "VmRSS:") * 1024.0),
-        gauge("process_virtual_memory_bytes", "Virtual memory", field(&status, "VmSize:") * 1024.0),
+        Sample {
+            labels: lease,
+            ..gauge(
+                "leader_election_master_status",
+                "1 while this process leads",
+                f64::from(u8::from(leads)),
+            )
+        },
+        Sample {
+            labels: version,
+            ..gauge(
+                "multigres_operator_build_info",
+                "Version of the operator; always 1",
+                1.0,
+            )
+        },
+        gauge(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            field(&status, "VmRSS:") * 1024.0,
+        ),
+        gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory",
+            field(&status, "VmSize:") * 1024.0,
+        ),
         gauge("process_threads", "Threads", field(&status, "Threads:")),
-        gauge("process_open_fds", "Open files", f64::from(u32::try_from(files).unwrap_or(u32::MAX))),
-        Sample { kind: SampleKind::Counter, ..gauge("process_cpu_seconds_total", "Processor time", cpu(&stat)) },
+        gauge(
+            "process_open_fds",
+            "Open files",
+            f64::from(u32::try_from(files).unwrap_or(u32::MAX)),
+        ),
+        Sample {
+            kind: SampleKind::Counter,
+            ..gauge("process_cpu_seconds_total", "Processor time", cpu(&stat))
+        },
     ]
 }
 
 /// A figure of /proc/self/status; 0 when there is none.
 fn field(status: &str, name: &str) -> f64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    line.split_whitespace().next().and_then(|figure| figure.parse().ok()).unwrap_or(0.0)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|figure| figure.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// User and system time of /proc/self/stat, fields 14 and 15, counted behind the name, which may hold spaces.
 fn cpu(stat: &str) -> f64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum();
     ticks / TICKS
 }
 
@@ -105,7 +153,13 @@ mod tests {
 
     #[test]
     fn the_text_is_sorted_grouped_and_escaped() {
-        let sample = |name, kind, label: &str, value| Sample { name, help: "h", kind, labels: vec![("name", label.to_owned())], value };
+        let sample = |name, kind, label: &str, value| Sample {
+            name,
+            help: "h",
+            kind,
+            labels: vec![("name", label.to_owned())],
+            value,
+        };
         let text = render(vec![
             sample("b_total", SampleKind::Counter, "x", 2.0),
             sample("a", SampleKind::Gauge, "q\"", 1.5),
@@ -119,7 +173,13 @@ mod tests {
     #[test]
     fn the_kernel_figures_are_read() {
         let samples = process(true);
-        let value = |name: &str| samples.iter().find(|sample| sample.name == name).unwrap().value;
+        let value = |name: &str| {
+            samples
+                .iter()
+                .find(|sample| sample.name == name)
+                .unwrap()
+                .value
+        };
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_threads") >= 1.0 && value("process_open_fds") >= 3.0);
         assert!((value("leader_election_master_status") - 1.0).abs() < f64::EPSILON);

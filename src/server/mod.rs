@@ -67,11 +67,18 @@ pub async fn listen(bind: &Bind) -> Result<Option<TcpListener>, String> {
             (format!(":{port}"), listener)
         }
     };
-    listener.map(Some).map_err(|error| format!("unable to listen on {address}: {error}"))
+    listener
+        .map(Some)
+        .map_err(|error| format!("unable to listen on {address}: {error}"))
 }
 
 /// Serves until told to stop.
-pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, shutdown: Shutdown) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: Shutdown,
+) {
     let router = router.layer(from_fn(limit));
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
@@ -113,10 +120,19 @@ async fn connect(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, wa
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    watcher: Watcher,
+) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    let connection = builder
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .into_owned();
     let _ = watcher.watch(connection).await; // a broken connection is the peer's business
 }
 

@@ -29,7 +29,10 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     match observed.me.typed::<crds::Cell>() {
         Err(error) => plan.unbuildable(&error),
         Ok(cell) => {
-            let cluster = observed.me.label("multigres.com/cluster").unwrap_or_default();
+            let cluster = observed
+                .me
+                .label("multigres.com/cluster")
+                .unwrap_or_default();
             topology = topology::of(observed, cluster, &cell.spec.global_topo_server.address);
             match objects::render(&cell) {
                 Err(error) => plan.unbuildable(&error),
@@ -39,7 +42,10 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     }
     for desired in &wanted {
         // A gateway exits without its topology; once it was started it stays, whatever the topology does.
-        if desired.key.kind != Kind::Deployment || topology.usable() || observed.get(&desired.key).is_some() {
+        if desired.key.kind != Kind::Deployment
+            || topology.usable()
+            || observed.get(&desired.key).is_some()
+        {
             plan.keep(desired.clone());
         }
     }
@@ -48,7 +54,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         plan.prune(Kind::Deployment, &surplus);
         plan.prune(Kind::Service, &surplus);
     }
-    let computed = status::compute(&plan, &wanted, &topology);
+    let computed = status::compute(&plan, &wanted);
     let mut trail = plan.decision.state.trail;
     crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
     plan.decision.state.trail = trail;

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Container;
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
 use crate::workload::{
-    self, Attributes, Owner, Placement, Pull, READABLE, RenderError, Stateless, mount_ro, pod_ip, port, probes,
-    secret_volume, service_port, strings,
+    self, Attributes, Owner, Placement, Pull, READABLE, RenderError, Stateless, mount_ro, pod_ip,
+    port, probes, secret_volume, service_port, strings,
 };
 
 const HTTP_PORT: i32 = 15100;
@@ -28,16 +28,33 @@ pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
     let cluster = owner.cluster()?.to_owned();
     let name = cell.spec.name.as_str();
     let mut further = vec![(labels::CELL, name)];
-    further.extend(cell.spec.zone_id.as_deref().map(|zone| (labels::ZONE_ID, zone)));
-    further.extend(cell.spec.region.as_deref().map(|region| (labels::REGION, region)));
+    further.extend(
+        cell.spec
+            .zone_id
+            .as_deref()
+            .map(|zone| (labels::ZONE_ID, zone)),
+    );
+    further.extend(
+        cell.spec
+            .region
+            .as_deref()
+            .map(|region| (labels::REGION, region)),
+    );
     let own = labels::standard(&cluster, "multigateway", &further);
     let service = workload::service(
         owner.child(crds::name::gateway_service(&cluster, name), own.clone()),
         labels::selector(&own),
-        vec![service_port("http", HTTP_PORT), service_port("grpc", GRPC_PORT), service_port("postgres", PG_PORT)],
+        vec![
+            service_port("http", HTTP_PORT),
+            service_port("grpc", GRPC_PORT),
+            service_port("postgres", PG_PORT),
+        ],
     );
     Ok(vec![
-        Desired::from_typed(Kind::Deployment, &gateway(cell, &owner, &cluster, own).build())?,
+        Desired::from_typed(
+            Kind::Deployment,
+            &gateway(cell, &owner, &cluster, own).build(),
+        )?,
         Desired::from_typed(Kind::Service, &service)?,
     ])
 }
@@ -45,7 +62,11 @@ pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
 fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
     let spec = &cell.spec;
     let project = owner.project.as_deref().unwrap_or(cluster);
-    let attributes = Attributes { project, cluster, component: "multigateway" };
+    let attributes = Attributes {
+        project,
+        cluster,
+        component: "multigateway",
+    };
     let telemetry = workload::telemetry(spec.observability.as_ref(), Some(&attributes));
     let mut args = arguments(cell);
     let mut mounts = Vec::from_iter(telemetry.mount);
@@ -57,7 +78,11 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
         let secret = workload::certificate_name("multigateway", cluster, &owner.namespace);
         volumes.push(secret_volume("tls-certs-internal", &secret, READABLE, None));
     }
-    if spec.cert_common_name.as_deref().is_some_and(|name| !name.is_empty()) {
+    if spec
+        .cert_common_name
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+    {
         args.extend([
             "--pg-tls-cert-file".to_owned(),
             format!("{PUBLIC_DIR}/tls.crt"),
@@ -65,13 +90,21 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
             format!("{PUBLIC_DIR}/tls.key"),
         ]);
         mounts.push(mount_ro("tls-certs", PUBLIC_DIR));
-        volumes.push(secret_volume("tls-certs", "generated-certs", READABLE, None));
+        volumes.push(secret_volume(
+            "tls-certs",
+            "generated-certs",
+            READABLE,
+            None,
+        ));
     }
     let mut env = vec![pod_ip()];
     env.extend(telemetry.env);
     let container = Container {
         name: "multigateway".to_owned(),
-        image: Some(workload::image(&spec.images.multigateway, crds::image::MULTIGATEWAY)),
+        image: Some(workload::image(
+            &spec.images.multigateway,
+            crds::image::MULTIGATEWAY,
+        )),
         args: Some(args),
         env: Some(env),
         ports: Some(vec![
@@ -91,13 +124,22 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
         replicas: stateless.replicas.unwrap_or(1),
         exclusive: false,
         pod_labels: Some(stateless.pod_labels.clone()),
-        pod_annotations: Some(labels::pod_annotations(Some(&stateless.pod_annotations), project)),
+        pod_annotations: Some(labels::pod_annotations(
+            Some(&stateless.pod_annotations),
+            project,
+        )),
         placement: Placement {
             nodes: nodes(cell),
             affinity: stateless.affinity.clone(),
-            tolerations: spec.multigateway_placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
+            tolerations: spec
+                .multigateway_placement
+                .as_ref()
+                .and_then(|p| workload::listed(p.tolerations.clone())),
         },
-        pull: Pull { policy: workload::text(&spec.images.image_pull_policy), secrets: workload::listed(spec.images.image_pull_secrets.clone()) },
+        pull: Pull {
+            policy: workload::text(&spec.images.image_pull_policy),
+            secrets: workload::listed(spec.images.image_pull_secrets.clone()),
+        },
         container: probes("/live", "/ready", HTTP_PORT).on(container),
         volumes,
     }
@@ -110,7 +152,12 @@ fn nodes(cell: &Cell) -> Option<Map> {
         .zone_id
         .as_ref()
         .map(|zone| pair(labels::NODE_ZONE, zone))
-        .or_else(|| cell.spec.region.as_ref().map(|region| pair(labels::NODE_REGION, region)))
+        .or_else(|| {
+            cell.spec
+                .region
+                .as_ref()
+                .map(|region| pair(labels::NODE_REGION, region))
+        })
 }
 
 fn arguments(cell: &Cell) -> Vec<String> {
@@ -122,10 +169,20 @@ fn arguments(cell: &Cell) -> Vec<String> {
     pair("--grpc-port", "15170");
     pair("--pg-port", "5432");
     pair("--pg-replica-port", "5433");
-    pair("--topo-global-server-addresses", &spec.global_topo_server.address);
+    pair(
+        "--topo-global-server-addresses",
+        &spec.global_topo_server.address,
+    );
     pair("--topo-global-root", &spec.global_topo_server.root_path);
     pair("--cell", &spec.name);
-    pair("--log-level", &workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multigateway.as_ref())));
+    pair(
+        "--log-level",
+        &workload::log_level(
+            spec.log_levels
+                .as_ref()
+                .and_then(|l| l.multigateway.as_ref()),
+        ),
+    );
     args.push("--hostname=$(POD_IP)".to_owned());
     args.extend(buffering(cell));
     args
@@ -134,17 +191,39 @@ fn arguments(cell: &Cell) -> Vec<String> {
 /// Buffering long enough for a planned switchover and the next one after it. Window and maximum are one choice: the
 /// gateway refuses a maximum below the window, so a user who sets either gets the gateway's own value of the other.
 fn buffering(cell: &Cell) -> Vec<String> {
-    let Some(buffer) = &cell.spec.multigateway.buffer else { return Vec::new() };
-    let mut args: Vec<String> = buffer.enabled.iter().map(|on| format!("--buffer-enabled={on}")).collect();
+    let Some(buffer) = &cell.spec.multigateway.buffer else {
+        return Vec::new();
+    };
+    let mut args: Vec<String> = buffer
+        .enabled
+        .iter()
+        .map(|on| format!("--buffer-enabled={on}"))
+        .collect();
     let on = buffer.enabled == Some(true);
     let timed = on && buffer.window.is_none() && buffer.max_failover_duration.is_none();
     let number = |value: Option<i32>| value.map(|v| v.to_string());
     for (flag, user, ours) in [
-        ("--buffer-window", workload::text(&buffer.window), timed.then_some("20s")),
-        ("--buffer-max-failover-duration", workload::text(&buffer.max_failover_duration), timed.then_some("30s")),
-        ("--buffer-min-time-between-failovers", workload::text(&buffer.min_time_between_failovers), on.then_some("15s")),
+        (
+            "--buffer-window",
+            workload::text(&buffer.window),
+            timed.then_some("20s"),
+        ),
+        (
+            "--buffer-max-failover-duration",
+            workload::text(&buffer.max_failover_duration),
+            timed.then_some("30s"),
+        ),
+        (
+            "--buffer-min-time-between-failovers",
+            workload::text(&buffer.min_time_between_failovers),
+            on.then_some("15s"),
+        ),
         ("--buffer-size", number(buffer.size), None),
-        ("--buffer-drain-concurrency", number(buffer.drain_concurrency), on.then_some("16")),
+        (
+            "--buffer-drain-concurrency",
+            number(buffer.drain_concurrency),
+            on.then_some("16"),
+        ),
     ] {
         if let Some(value) = user.or_else(|| ours.map(str::to_owned)) {
             args.extend([flag.to_owned(), value]);

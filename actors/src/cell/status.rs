@@ -7,37 +7,59 @@ use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::status::{Computed, Condition, Phase, kstatus};
-use crate::topology::Topology;
+
+/// One text for the whole way, so that a bring-up does not write a status per step.
+const WAITING: &str = "waiting for gateways to become Ready; they start once the topology is Ready";
 
 /// Computes the status from the gateway Deployment and its pods.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], topology: &Topology) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
     let of = |kind: Kind| wanted.iter().find(|desired| desired.key.kind == kind);
     let workload = of(Kind::Deployment).and_then(|desired| plan.observed.get(&desired.key));
     let replicas = Replicas::of(workload);
-    let cell = plan.observed.me.label("multigres.com/cell").unwrap_or_default().to_owned();
-    let mine = [("app.kubernetes.io/component", "multigateway"), ("multigres.com/cell", cell.as_str())];
-    let broken = health::broken(plan.observed.labelled(Kind::Pod, &mine));
-    let (phase, message) = match (plan.obstacles.first(), topology) {
-        (Some(obstacle), _) => (Phase::Degraded, obstacle.message.clone()),
-        (None, Topology::Waiting { name }) if workload.is_none() => {
-            (Phase::Progressing, format!("waiting for TopoServer {name} before the gateway is started"))
-        }
-        _ => match health::phase(replicas, workload.is_some(), broken.as_deref()) {
+    let cell = plan
+        .observed
+        .me
+        .label("multigres.com/cell")
+        .unwrap_or_default()
+        .to_owned();
+    let mine = [
+        ("app.kubernetes.io/component", "multigateway"),
+        ("multigres.com/cell", cell.as_str()),
+    ];
+    let found = health::of_pods(plan.observed.labelled(Kind::Pod, &mine), plan.now());
+    let broken = found.broken;
+    let (phase, message) = match plan.obstacles.first() {
+        Some(obstacle) => (Phase::Degraded, obstacle.message.clone()),
+        None => match health::phase(replicas, workload.is_some(), broken.as_deref()) {
             Phase::Healthy => (Phase::Healthy, "all gateways are Ready".to_owned()),
             Phase::Degraded => (Phase::Degraded, broken.unwrap_or_default()),
-            other => (other, "waiting for gateways to become Ready".to_owned()),
+            other => (other, WAITING.to_owned()),
         },
     };
     let ready = phase == Phase::Healthy;
     let available = replicas.ready > 0 || (ready && replicas.wanted == 0);
     let mut conditions = kstatus(phase, &message, &plan.obstacles);
     conditions.remove(0);
-    let reason = if ready { "MultigatewayReady" } else { "MultigatewayNotReady" };
+    let reason = if ready {
+        "MultigatewayReady"
+    } else {
+        "MultigatewayNotReady"
+    };
     conditions.push(Condition::new("Ready", ready, reason, &*message));
     conditions.push(if available {
-        Condition::new("Available", true, "MultigatewayAvailable", "at least one gateway is Ready")
+        Condition::new(
+            "Available",
+            true,
+            "MultigatewayAvailable",
+            "at least one gateway is Ready",
+        )
     } else {
-        Condition::new("Available", false, "MultigatewayUnavailable", "no gateway is Ready")
+        Condition::new(
+            "Available",
+            false,
+            "MultigatewayUnavailable",
+            "no gateway is Ready",
+        )
     });
     let mut fields = Map::new();
     fields.insert("gatewayReplicas".into(), replicas.total.into());
@@ -45,5 +67,12 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], topology: &Topology) 
     if let Some(service) = of(Kind::Service) {
         fields.insert("gatewayServiceName".into(), Value::from(&*service.key.name));
     }
-    Computed { phase, message, conditions, fields, kept: &[] }
+    Computed {
+        phase,
+        message,
+        conditions,
+        fields,
+        ask_again: found.ask_again,
+        kept: &[],
+    }
 }

@@ -24,7 +24,12 @@ pub struct State {
 }
 
 /// The decision of a ClusterActor.
-pub fn decide(observed: &Observed, state: &State, now: Timestamp, defaults: &OperatorDefaults) -> Decision<State> {
+pub fn decide(
+    observed: &Observed,
+    state: &State,
+    now: Timestamp,
+    defaults: &OperatorDefaults,
+) -> Decision<State> {
     let mut plan = Plan::new(observed, state.clone(), now);
     if observed.me.deleting {
         release(&mut plan, GO_FINALIZER);
@@ -34,10 +39,12 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp, defaults: &Ope
     match observed.me.typed::<MultigresCluster>() {
         Err(error) => plan.unbuildable(&error),
         Ok(cluster) => match resolve(&cluster, &Templates::default(), defaults) {
-            Err(problems) => plan.obstacles.extend(problems.iter().map(|problem| Obstacle {
-                reason: "ConfigError",
-                message: problem.to_string(),
-            })),
+            Err(problems) => plan
+                .obstacles
+                .extend(problems.iter().map(|problem| Obstacle {
+                    reason: "ConfigError",
+                    message: problem.to_string(),
+                })),
             Ok(resolved) => match objects::render(&cluster, &resolved) {
                 Err(error) => plan.unbuildable(&error),
                 Ok(objects) => wanted = objects,
@@ -70,8 +77,20 @@ fn tidy(plan: &mut Plan<'_, State>, wanted: &[Desired]) {
 pub fn release<S>(plan: &mut Plan<'_, S>, finalizer: &str) {
     let me = &plan.observed.me;
     if me.finalizers.iter().any(|name| &**name == finalizer) {
-        let rest: Vec<&str> = me.finalizers.iter().map(AsRef::as_ref).filter(|name| *name != finalizer).collect();
-        let patch = json!({"uid": me.uid, "resourceVersion": me.version.to_string(), "finalizers": rest});
-        plan.decision.act("a finalizer of the Go operator", Action::Metadata { key: me.key().clone(), patch });
+        let rest: Vec<&str> = me
+            .finalizers
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|name| *name != finalizer)
+            .collect();
+        let patch =
+            json!({"uid": me.uid, "resourceVersion": me.version.to_string(), "finalizers": rest});
+        plan.decision.act(
+            "a finalizer of the Go operator",
+            Action::Metadata {
+                key: me.key().clone(),
+                patch,
+            },
+        );
     }
 }

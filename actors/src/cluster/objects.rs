@@ -9,7 +9,8 @@ use crate::cell::objects::{PG_PORT, PG_REPLICA_PORT};
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
 use crate::workload::{
-    self, Owner, Placement, Pull, RenderError, Stateless, env, env_secret, numbered_port, pod_ip, port, probes, service_port,
+    self, Owner, Placement, Pull, RenderError, Stateless, env, env_secret, numbered_port, pod_ip,
+    port, probes, service_port,
 };
 
 const ADMIN_HTTP: i32 = 18000;
@@ -27,17 +28,36 @@ struct Child<'a, S> {
 ///
 /// # Errors
 /// When the cluster is not one from the API server.
-pub fn render(cluster: &MultigresCluster, resolved: &ResolvedCluster) -> Result<Vec<Desired>, RenderError> {
+pub fn render(
+    cluster: &MultigresCluster,
+    resolved: &ResolvedCluster,
+) -> Result<Vec<Desired>, RenderError> {
     let owner = Owner::new(Kind::MultigresCluster, &cluster.metadata)?;
     let name = owner.name.clone();
     let mut objects = Vec::new();
     if let GlobalTopology::Managed(server) = &resolved.topology {
         let own = labels::standard(&name, "global-topo", &[(labels::CLUSTER, &name)]);
-        objects.push(child(Kind::TopoServer, &owner, format!("{name}-global-topo"), own, server)?);
+        objects.push(child(
+            Kind::TopoServer,
+            &owner,
+            format!("{name}-global-topo"),
+            own,
+            server,
+        )?);
     }
     for cell in &resolved.cells {
-        let own = labels::standard(&name, "cell", &[(labels::CLUSTER, &name), (labels::CELL, &cell.name)]);
-        objects.push(child(Kind::Cell, &owner, crds::name::cell(&name, &cell.name), own, cell)?);
+        let own = labels::standard(
+            &name,
+            "cell",
+            &[(labels::CLUSTER, &name), (labels::CELL, &cell.name)],
+        );
+        objects.push(child(
+            Kind::Cell,
+            &owner,
+            crds::name::cell(&name, &cell.name),
+            own,
+            cell,
+        )?);
     }
     for group in &resolved.table_groups {
         let further = [
@@ -55,28 +75,58 @@ pub fn render(cluster: &MultigresCluster, resolved: &ResolvedCluster) -> Result<
     Ok(objects)
 }
 
-fn child<S: Serialize>(kind: Kind, owner: &Owner, name: String, own: Map, spec: &S) -> Result<Desired, RenderError> {
-    Ok(Desired::from_typed(kind, &Child { metadata: owner.child_resource(name, own), spec })?)
+fn child<S: Serialize>(
+    kind: Kind,
+    owner: &Owner,
+    name: String,
+    own: Map,
+    spec: &S,
+) -> Result<Desired, RenderError> {
+    Ok(Desired::from_typed(
+        kind,
+        &Child {
+            metadata: owner.child_resource(name, own),
+            spec,
+        },
+    )?)
 }
 
 fn pull(cluster: &MultigresCluster, resolved: &ResolvedCluster) -> Pull {
-    let secrets = cluster.spec.images.as_ref().map(|images| images.image_pull_secrets.clone()).unwrap_or_default();
-    Pull { policy: Some(resolved.image_pull_policy.clone()), secrets: workload::listed(secrets) }
+    let secrets = cluster
+        .spec
+        .images
+        .as_ref()
+        .map(|images| images.image_pull_secrets.clone())
+        .unwrap_or_default();
+    Pull {
+        policy: Some(resolved.image_pull_policy.clone()),
+        secrets: workload::listed(secrets),
+    }
 }
 
-fn admin(cluster: &MultigresCluster, resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired; 2], RenderError> {
+fn admin(
+    cluster: &MultigresCluster,
+    resolved: &ResolvedCluster,
+    owner: &Owner,
+) -> Result<[Desired; 2], RenderError> {
     let name = format!("{}-multiadmin", owner.name);
     let own = labels::standard(&owner.name, "multiadmin", &[(labels::CLUSTER, &owner.name)]);
     let telemetry = workload::telemetry(cluster.spec.observability.as_ref(), None);
     let args = vec![
         format!("--http-port={ADMIN_HTTP}"),
         format!("--grpc-port={ADMIN_GRPC}"),
-        format!("--topo-global-server-addresses={}", resolved.topology_ref.address),
+        format!(
+            "--topo-global-server-addresses={}",
+            resolved.topology_ref.address
+        ),
         format!("--topo-global-root={}", resolved.topology_ref.root_path),
         // The admin API is off without it.
         "--service-map=grpc-multiadmin".to_owned(),
         "--pprof-http=true".to_owned(),
-        format!("--log-level={}", resolved.log_levels.multiadmin.as_deref().unwrap_or("info")),
+        format!(
+            "--log-level={}",
+            resolved.log_levels.multiadmin.as_deref().unwrap_or("info")
+        ),
         "--hostname=$(POD_IP)".to_owned(),
     ];
     let container = Container {
@@ -91,30 +141,60 @@ fn admin(cluster: &MultigresCluster, resolved: &ResolvedCluster, owner: &Owner) 
         volume_mounts: workload::listed(Vec::from_iter(telemetry.mount)),
         ..Container::default()
     };
-    let placement = cluster.spec.multiadmin.as_ref().and_then(|admin| admin.placement.clone()).unwrap_or_default();
+    let placement = cluster
+        .spec
+        .multiadmin
+        .as_ref()
+        .and_then(|admin| admin.placement.clone())
+        .unwrap_or_default();
     let deployment = Stateless {
         metadata: owner.child(name.clone(), own.clone()),
         replicas: resolved.multiadmin.replicas.unwrap_or(1),
         exclusive: false,
         pod_labels: Some(resolved.multiadmin.pod_labels.clone()),
         pod_annotations: Some(resolved.multiadmin.pod_annotations.clone()),
-        placement: Placement { nodes: None, affinity: resolved.multiadmin.affinity.clone(), tolerations: workload::listed(placement.tolerations) },
+        placement: Placement {
+            nodes: None,
+            affinity: resolved.multiadmin.affinity.clone(),
+            tolerations: workload::listed(placement.tolerations),
+        },
         pull: pull(cluster, resolved),
         container: probes("/live", "/ready", ADMIN_HTTP).on(container),
         volumes: Vec::from_iter(telemetry.volume),
     };
-    let ports = vec![numbered_port("http", ADMIN_HTTP), numbered_port("grpc", ADMIN_GRPC)];
-    let service = workload::service(owner.child(name, own.clone()), labels::selector(&own), ports);
-    Ok([Desired::from_typed(Kind::Deployment, &deployment.build())?, Desired::from_typed(Kind::Service, &service)?])
+    let ports = vec![
+        numbered_port("http", ADMIN_HTTP),
+        numbered_port("grpc", ADMIN_GRPC),
+    ];
+    let service = workload::service(
+        owner.child(name, own.clone()),
+        labels::selector(&own),
+        ports,
+    );
+    Ok([
+        Desired::from_typed(Kind::Deployment, &deployment.build())?,
+        Desired::from_typed(Kind::Service, &service)?,
+    ])
 }
 
-fn web(cluster: &MultigresCluster, resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired; 2], RenderError> {
+fn web(
+    cluster: &MultigresCluster,
+    resolved: &ResolvedCluster,
+    owner: &Owner,
+) -> Result<[Desired; 2], RenderError> {
     let name = format!("{}-multiadmin-web", owner.name);
-    let own = labels::standard(&owner.name, "multiadmin-web", &[(labels::CLUSTER, &owner.name)]);
+    let own = labels::standard(
+        &owner.name,
+        "multiadmin-web",
+        &[(labels::CLUSTER, &owner.name)],
+    );
     let password = &cluster.spec.postgres_password_secret_ref;
     let variables: Vec<EnvVar> = vec![
         env("HOSTNAME", "::"),
-        env("MULTIADMIN_API_URL", format!("http://{}-multiadmin:{ADMIN_HTTP}", owner.name)),
+        env(
+            "MULTIADMIN_API_URL",
+            format!("http://{}-multiadmin:{ADMIN_HTTP}", owner.name),
+        ),
         env("POSTGRES_HOST", format!("{}-multigateway", owner.name)),
         env("POSTGRES_PORT", PG_PORT.to_string()),
         env("POSTGRES_DATABASE", "postgres"),
@@ -138,28 +218,50 @@ fn web(cluster: &MultigresCluster, resolved: &ResolvedCluster, owner: &Owner) ->
         exclusive: false,
         pod_labels: Some(resolved.multiadmin_web.pod_labels.clone()),
         pod_annotations: Some(resolved.multiadmin_web.pod_annotations.clone()),
-        placement: Placement { affinity: resolved.multiadmin_web.affinity.clone(), ..Placement::default() },
+        placement: Placement {
+            affinity: resolved.multiadmin_web.affinity.clone(),
+            ..Placement::default()
+        },
         pull: pull(cluster, resolved),
         container: probes("/", "/", WEB_HTTP).on(container),
         volumes: Vec::new(),
     };
     let ports = vec![numbered_port("http", WEB_HTTP)];
-    let service = workload::service(owner.child(name, own.clone()), labels::selector(&own), ports);
-    Ok([Desired::from_typed(Kind::Deployment, &deployment.build())?, Desired::from_typed(Kind::Service, &service)?])
+    let service = workload::service(
+        owner.child(name, own.clone()),
+        labels::selector(&own),
+        ports,
+    );
+    Ok([
+        Desired::from_typed(Kind::Deployment, &deployment.build())?,
+        Desired::from_typed(Kind::Service, &service)?,
+    ])
 }
 
 /// The Services over the gateways of all cells.
 fn gateways(owner: &Owner) -> Result<[Desired; 2], RenderError> {
-    let own = labels::standard(&owner.name, "multigateway", &[(labels::CLUSTER, &owner.name)]);
+    let own = labels::standard(
+        &owner.name,
+        "multigateway",
+        &[(labels::CLUSTER, &owner.name)],
+    );
     // Gateway pods carry no cluster label, so it cannot be selected by.
-    let selector: Map =
-        labels::selector(&own).into_iter().filter(|(label, _)| label.as_str() != labels::CLUSTER).collect();
+    let selector: Map = labels::selector(&own)
+        .into_iter()
+        .filter(|(label, _)| label.as_str() != labels::CLUSTER)
+        .collect();
     let service = |suffix: &str, port| {
         let metadata = owner.child(format!("{}-{suffix}", owner.name), own.clone());
-        Desired::from_typed(Kind::Service, &workload::service(metadata, selector.clone(), vec![port]))
+        Desired::from_typed(
+            Kind::Service,
+            &workload::service(metadata, selector.clone(), vec![port]),
+        )
     };
     Ok([
         service("multigateway", service_port("postgres", PG_PORT))?,
-        service("multigateway-replica", service_port("pg-replica", PG_REPLICA_PORT))?,
+        service(
+            "multigateway-replica",
+            service_port("pg-replica", PG_REPLICA_PORT),
+        )?,
     ])
 }

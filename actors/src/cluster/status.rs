@@ -14,10 +14,19 @@ use crate::status::{Computed, Condition, Phase, kstatus};
 use crate::topology::{condition, current, phase};
 
 /// Computes the status from the children that are wanted now.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], defaults: &OperatorDefaults) -> Computed {
+pub fn compute(
+    plan: &Plan<'_, State>,
+    wanted: &[Desired],
+    defaults: &OperatorDefaults,
+) -> Computed {
     let children: Vec<(Kind, Option<&Rc<Entry>>)> = wanted
         .iter()
-        .filter(|desired| matches!(desired.key.kind, Kind::TopoServer | Kind::Cell | Kind::TableGroup))
+        .filter(|desired| {
+            matches!(
+                desired.key.kind,
+                Kind::TopoServer | Kind::Cell | Kind::TableGroup
+            )
+        })
         .map(|desired| (desired.key.kind, plan.observed.get(&desired.key)))
         .collect();
     let admin: Vec<Replicas> = wanted
@@ -25,11 +34,16 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], defaults: &OperatorDe
         .filter(|desired| desired.key.kind == Kind::Deployment)
         .map(|desired| Replicas::of(plan.observed.get(&desired.key)))
         .collect();
-    let broken = health::broken(
+    let found = health::of_pods(
         plan.observed
             .labelled(Kind::Pod, &[("app.kubernetes.io/component", "multiadmin")])
-            .chain(plan.observed.labelled(Kind::Pod, &[("app.kubernetes.io/component", "multiadmin-web")])),
+            .chain(plan.observed.labelled(
+                Kind::Pod,
+                &[("app.kubernetes.io/component", "multiadmin-web")],
+            )),
+        plan.now(),
     );
+    let broken = found.broken;
     let (phase, message) = aggregate(plan, &children, &admin, broken);
     let available = available(&children);
     let mut conditions = kstatus(phase, &message, &plan.obstacles);
@@ -37,18 +51,29 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], defaults: &OperatorDe
         "Available",
         available,
         "AggregatedStatus",
-        if available { "every cell and every shard is available" } else { "not every cell and shard is available yet" },
+        if available {
+            "every cell and every shard is available"
+        } else {
+            "not every cell and shard is available yet"
+        },
     ));
     if let Some(held) = held_back(plan, wanted) {
         conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", held));
     }
     let mut fields = Map::new();
-    fields.insert("cells".into(), cells(&children));
-    fields.insert("databases".into(), databases(&children));
+    fields.insert("cells".into(), cells(plan, wanted));
+    fields.insert("databases".into(), databases(plan, wanted));
     if let Some(images) = images(plan, defaults) {
         fields.insert("images".into(), images);
     }
-    Computed { phase, message, conditions, fields, kept: &["gateway", "adminWeb", "resolvedTemplates"] }
+    Computed {
+        phase,
+        message,
+        conditions,
+        fields,
+        ask_again: found.ask_again,
+        kept: &["gateway", "adminWeb", "resolvedTemplates"],
+    }
 }
 
 fn aggregate(
@@ -62,26 +87,32 @@ fn aggregate(
     }
     let seen = |entry: &Entry| current(&entry.status_value(), entry.generation);
     let degraded = children.iter().find_map(|(kind, entry)| {
-        let entry = entry.filter(|entry| seen(entry) && phase(&entry.status_value()) == "Degraded")?;
+        let entry =
+            entry.filter(|entry| seen(entry) && phase(&entry.status_value()) == "Degraded")?;
         let why = entry.status_value();
-        let why = why.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Some(format!("{} {} is degraded: {why}", kind.name(), entry.key().name))
+        let why = why
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        Some(format!(
+            "{} {} is degraded: {why}",
+            kind.name(),
+            entry.key().name
+        ))
     });
     if let Some(message) = degraded.or(broken) {
         return (Phase::Degraded, message);
     }
-    let unready = children.iter().find(|(_, entry)| {
-        entry.is_none_or(|entry| !(seen(entry) && phase(&entry.status_value()) == "Healthy"))
+    let healthy = children.iter().all(|(_, entry)| {
+        entry.is_some_and(|entry| seen(entry) && phase(&entry.status_value()) == "Healthy")
     });
-    if let Some((kind, entry)) = unready {
-        let name = entry.map_or(String::new(), |entry| format!(" {}", entry.key().name));
-        return (Phase::Progressing, format!("waiting for {}{name}", kind.name()));
-    }
-    if !admin.iter().all(Replicas::satisfied) {
-        return (Phase::Progressing, "waiting for the admin workloads".to_owned());
-    }
-    if children.is_empty() {
-        return (Phase::Progressing, "nothing is there yet".to_owned());
+    // One text for the whole way: each child's own status says what it waits for.
+    if children.is_empty() || !healthy || !admin.iter().all(Replicas::satisfied) {
+        return (
+            Phase::Progressing,
+            "waiting for topology, cells, table groups and admin workloads".to_owned(),
+        );
     }
     (Phase::Healthy, "all wanted pods are Ready".to_owned())
 }
@@ -89,49 +120,90 @@ fn aggregate(
 fn available(children: &[(Kind, Option<&Rc<Entry>>)]) -> bool {
     let serving = |kind: Kind| {
         let mut some = false;
-        let all = children.iter().filter(|(k, _)| *k == kind).all(|(_, entry)| {
-            some = true;
-            entry.is_some_and(|entry| {
-                let status = entry.status_value();
-                current(&status, entry.generation) && condition(&status, "Available")
-            })
-        });
+        let all = children
+            .iter()
+            .filter(|(k, _)| *k == kind)
+            .all(|(_, entry)| {
+                some = true;
+                entry.is_some_and(|entry| {
+                    let status = entry.status_value();
+                    current(&status, entry.generation) && condition(&status, "Available")
+                })
+            });
         some && all
     };
     serving(Kind::Cell) && serving(Kind::TableGroup)
 }
 
-fn cells(children: &[(Kind, Option<&Rc<Entry>>)]) -> Value {
+/// One entry per wanted cell, there or not, so that the first status is complete.
+fn cells(plan: &Plan<'_, State>, wanted: &[Desired]) -> Value {
     let mut cells = Map::new();
-    for entry in children.iter().filter(|(kind, _)| *kind == Kind::Cell).filter_map(|(_, entry)| *entry) {
-        let status = entry.status_value();
-        let ready = current(&status, entry.generation) && condition(&status, "Available");
-        let replicas = status.get("gatewayReplicas").and_then(Value::as_i64).unwrap_or_default();
-        if let Some(name) = entry.label("multigres.com/cell") {
-            cells.insert(name.to_owned(), json!({"ready": ready, "gatewayReplicas": replicas}));
+    for desired in wanted
+        .iter()
+        .filter(|desired| desired.key.kind == Kind::Cell)
+    {
+        let status = plan
+            .observed
+            .get(&desired.key)
+            .map(|entry| (entry.status_value(), entry.generation));
+        let (status, generation) = status.unwrap_or_default();
+        let ready = current(&status, generation) && condition(&status, "Available");
+        let replicas = status
+            .get("gatewayReplicas")
+            .and_then(Value::as_i64)
+            .unwrap_or_default();
+        if let Some(name) = desired.body.pointer("/spec/name").and_then(Value::as_str) {
+            cells.insert(
+                name.to_owned(),
+                json!({"ready": ready, "gatewayReplicas": replicas}),
+            );
         }
     }
     Value::Object(cells)
 }
 
-fn databases(children: &[(Kind, Option<&Rc<Entry>>)]) -> Value {
-    let mut sums: std::collections::BTreeMap<String, (i64, i64)> = std::collections::BTreeMap::new();
-    for entry in children.iter().filter(|(kind, _)| *kind == Kind::TableGroup).filter_map(|(_, entry)| *entry) {
-        let status = entry.status_value();
-        let number = |field: &str| status.get(field).and_then(Value::as_i64).unwrap_or_default();
-        let ready = if current(&status, entry.generation) { number("readyShards") } else { 0 };
-        if let Some(name) = entry.label("multigres.com/database") {
+fn databases(plan: &Plan<'_, State>, wanted: &[Desired]) -> Value {
+    let mut sums: std::collections::BTreeMap<String, (i64, usize)> =
+        std::collections::BTreeMap::new();
+    for desired in wanted
+        .iter()
+        .filter(|desired| desired.key.kind == Kind::TableGroup)
+    {
+        let ready = plan.observed.get(&desired.key).map_or(0, |entry| {
+            let status = entry.status_value();
+            let known = current(&status, entry.generation);
+            if known {
+                status
+                    .get("readyShards")
+                    .and_then(Value::as_i64)
+                    .unwrap_or_default()
+            } else {
+                0
+            }
+        });
+        if let Some(name) = desired
+            .body
+            .pointer("/spec/databaseName")
+            .and_then(Value::as_str)
+        {
             let sum = sums.entry(name.to_owned()).or_default();
             sum.0 += ready;
-            sum.1 += number("totalShards");
+            sum.1 += desired
+                .body
+                .pointer("/spec/shards")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
         }
     }
-    sums.into_iter().map(|(name, (ready, total))| (name, json!({"readyShards": ready, "totalShards": total}))).collect()
+    sums.into_iter()
+        .map(|(name, (ready, total))| (name, json!({"readyShards": ready, "totalShards": total})))
+        .collect()
 }
 
 fn images(plan: &Plan<'_, State>, defaults: &OperatorDefaults) -> Option<Value> {
     let cluster: crds::MultigresCluster = plan.observed.me.typed().ok()?;
-    let resolved = crds::resolve::resolve(&cluster, &crds::resolve::Templates::default(), defaults).ok()?;
+    let resolved =
+        crds::resolve::resolve(&cluster, &crds::resolve::Templates::default(), defaults).ok()?;
     serde_json::to_value(crds::resolve::images_status(&cluster, &resolved, defaults)).ok()
 }
 
@@ -140,7 +212,9 @@ fn held_back(plan: &Plan<'_, State>, wanted: &[Desired]) -> Option<String> {
     let mut names: Vec<String> = [Kind::TopoServer, Kind::Cell, Kind::TableGroup]
         .into_iter()
         .flat_map(|kind| plan.observed.controlled(kind))
-        .filter(|entry| !wanted.is_empty() && !wanted.iter().any(|desired| desired.key == *entry.key()))
+        .filter(|entry| {
+            !wanted.is_empty() && !wanted.iter().any(|desired| desired.key == *entry.key())
+        })
         .map(|entry| format!("{} {}", entry.key().kind.name(), entry.key().name))
         .collect();
     names.sort();

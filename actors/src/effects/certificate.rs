@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
 /// Clocks of nodes may lag by this much.
@@ -34,9 +34,7 @@ pub type Material = BTreeMap<String, String>;
 
 fn params(now: Timestamp, life: Duration) -> Result<CertificateParams, CertificateError> {
     let mut params = CertificateParams::default();
-    let at = |seconds: i64| {
-        time_of(seconds).ok_or(CertificateError::Generate(rcgen::Error::Time))
-    };
+    let at = |seconds: i64| time_of(seconds).ok_or(CertificateError::Generate(rcgen::Error::Time));
     let start = now.as_second() - i64::try_from(BACKDATED.as_secs()).unwrap_or_default();
     params.not_before = at(start)?;
     params.not_after = at(now.as_second() + i64::try_from(life.as_secs()).unwrap_or_default())?;
@@ -63,29 +61,57 @@ pub fn authority(now: Timestamp) -> Result<Material, CertificateError> {
     let mut params = params(now, AUTHORITY_LIFE)?;
     params.distinguished_name = name("Multigres CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let certificate = params.self_signed(&key)?;
-    Ok(Material::from([("ca.crt".to_owned(), certificate.pem()), ("ca.key".to_owned(), key.serialize_pem())]))
+    Ok(Material::from([
+        ("ca.crt".to_owned(), certificate.pem()),
+        ("ca.key".to_owned(), key.serialize_pem()),
+    ]))
 }
 
 /// A new certificate signed by `authority`: `tls.crt`, `tls.key`.
 ///
 /// # Errors
 /// When the authority is incomplete or unreadable.
-pub fn leaf(authority: &Material, names: &[String], now: Timestamp) -> Result<Material, CertificateError> {
-    let ca_crt = authority.get("ca.crt").ok_or(CertificateError::Missing("ca.crt"))?;
-    let ca_key = authority.get("ca.key").ok_or(CertificateError::Missing("ca.key"))?;
+pub fn leaf(
+    authority: &Material,
+    names: &[String],
+    now: Timestamp,
+) -> Result<Material, CertificateError> {
+    let ca_crt = authority
+        .get("ca.crt")
+        .ok_or(CertificateError::Missing("ca.crt"))?;
+    let ca_key = authority
+        .get("ca.key")
+        .ok_or(CertificateError::Missing("ca.key"))?;
     let issuer = Issuer::from_ca_cert_pem(ca_crt, KeyPair::from_pem(ca_key)?)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = params(now, LEAF_LIFE)?;
     params.distinguished_name = name(LEAF_NAME);
-    params.key_usages = vec![KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.subject_alt_names =
-        names.iter().map(|n| Ok(rcgen::SanType::DnsName(n.as_str().try_into()?))).collect::<Result<_, rcgen::Error>>()?;
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.subject_alt_names = names
+        .iter()
+        .map(|n| Ok(rcgen::SanType::DnsName(n.as_str().try_into()?)))
+        .collect::<Result<_, rcgen::Error>>()?;
     let certificate = params.signed_by(&key, &issuer)?;
-    Ok(Material::from([("tls.crt".to_owned(), certificate.pem()), ("tls.key".to_owned(), key.serialize_pem())]))
+    Ok(Material::from([
+        ("tls.crt".to_owned(), certificate.pem()),
+        ("tls.key".to_owned(), key.serialize_pem()),
+    ]))
 }
 
 #[cfg(test)]
@@ -98,14 +124,25 @@ mod tests {
     fn leaf_is_signed_by_its_authority_and_names_every_headless_service() {
         let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
         let ca = authority(now).unwrap();
-        let names = vec!["pgbackrest.default.svc".to_owned(), "*.a.default.svc".to_owned()];
+        let names = vec![
+            "pgbackrest.default.svc".to_owned(),
+            "*.a.default.svc".to_owned(),
+        ];
         let leaf = leaf(&ca, &names, now).unwrap();
         let parse = |pem: &str| parse_x509_pem(pem.as_bytes()).unwrap().1;
         let (ca_pem, leaf_pem) = (parse(&ca["ca.crt"]), parse(&leaf["tls.crt"]));
         let (ca, leaf) = (ca_pem.parse_x509().unwrap(), leaf_pem.parse_x509().unwrap());
         assert!(ca.is_ca());
         assert_eq!(leaf.issuer(), ca.subject());
-        assert_eq!(leaf.subject().iter_common_name().next().unwrap().as_str().unwrap(), "pgbackrest");
+        assert_eq!(
+            leaf.subject()
+                .iter_common_name()
+                .next()
+                .unwrap()
+                .as_str()
+                .unwrap(),
+            "pgbackrest"
+        );
         let sans: Vec<String> = leaf
             .subject_alternative_name()
             .unwrap()

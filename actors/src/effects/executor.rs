@@ -156,7 +156,9 @@ impl Executor {
 
     fn pump(&mut self) {
         while self.lanes.running() < self.window.size() {
-            let Some(job) = self.lanes.start() else { return };
+            let Some(job) = self.lanes.start() else {
+                return;
+            };
             self.window.peak = self.window.peak.max(self.lanes.running());
             if job.planned.action.writes() {
                 self.writes += 1;
@@ -204,7 +206,13 @@ impl Attempt {
             },
             other => other,
         };
-        Answer { futile: false, job, result, latency, outcome }
+        Answer {
+            futile: false,
+            job,
+            result,
+            latency,
+            outcome,
+        }
     }
 
     async fn write(&self, call: Call) -> Answered {
@@ -219,7 +227,10 @@ impl Attempt {
             Action::Apply { object, uid } => {
                 let mut body = object.body.clone();
                 guard(&mut body, uid.as_deref());
-                let path = format!("{}?fieldManager=multigres-operator&force=true", object.key.path());
+                let path = format!(
+                    "{}?fieldManager=multigres-operator&force=true",
+                    object.key.path()
+                );
                 let sent = self.write(patch(path, APPLY, &body)).await;
                 self.settle(&object.key, sent).await
             }
@@ -227,29 +238,56 @@ impl Attempt {
                 let sent = self.write(post(&object.key, &object.body)).await;
                 self.settle(&object.key, sent).await
             }
-            Action::Generate { object, recipe, replace } => self.generate(object, recipe, replace.as_ref()).await,
+            Action::Generate {
+                object,
+                recipe,
+                replace,
+            } => self.generate(object, recipe, replace.as_ref()).await,
             Action::Delete { key, uid, version } => {
                 let body = json!({
                     "apiVersion": "v1", "kind": "DeleteOptions",
                     "preconditions": {"uid": uid, "resourceVersion": version.to_string()},
                 });
-                let call = Call { method: "DELETE", path: key.path(), content_type: JSON, body: bytes(&body) };
+                let call = Call {
+                    method: "DELETE",
+                    path: key.path(),
+                    content_type: JSON,
+                    body: bytes(&body),
+                };
                 match self.write(call).await {
-                    Ok(_) | Err(Failure::Refused { code: 404 | 409, .. }) => self.read(key).await,
+                    Ok(_)
+                    | Err(Failure::Refused {
+                        code: 404 | 409, ..
+                    }) => self.read(key).await,
                     Err(failure) => Err(failure),
                 }
             }
-            Action::Metadata { key, patch: metadata } => {
-                let sent = self.write(patch(key.path(), MERGE, &json!({"metadata": metadata}))).await;
+            Action::Metadata {
+                key,
+                patch: metadata,
+            } => {
+                let sent = self
+                    .write(patch(key.path(), MERGE, &json!({"metadata": metadata})))
+                    .await;
                 self.settle(key, sent).await
             }
-            Action::Status { key, uid, status, manager, event } => {
+            Action::Status {
+                key,
+                uid,
+                status,
+                manager,
+                event,
+            } => {
                 let body = json!({
                     "apiVersion": key.kind.api_version(), "kind": key.kind.name(),
                     "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
                     "status": status,
                 });
-                let path = format!("{}/status?fieldManager={}&force=true", key.path(), manager.name());
+                let path = format!(
+                    "{}/status?fieldManager={}&force=true",
+                    key.path(),
+                    manager.name()
+                );
                 let sent = self.write(patch(path, APPLY, &body)).await;
                 let found = self.settle(key, sent).await?;
                 if let (Found::Object(_), Some(event)) = (&found, event) {
@@ -265,13 +303,20 @@ impl Attempt {
     async fn settle(&self, key: &Key, sent: Answered) -> Result<Found, Failure> {
         match sent {
             Ok(body) => found(key.kind, &body),
-            Err(Failure::Refused { code: 404 | 409, .. }) => self.read(key).await,
+            Err(Failure::Refused {
+                code: 404 | 409, ..
+            }) => self.read(key).await,
             Err(failure) => Err(failure),
         }
     }
 
     async fn read(&self, key: &Key) -> Result<Found, Failure> {
-        let call = Call { method: "GET", path: key.path(), content_type: "", body: Vec::new() };
+        let call = Call {
+            method: "GET",
+            path: key.path(),
+            content_type: "",
+            body: Vec::new(),
+        };
         match self.api.call(call).await {
             Ok(body) => found(key.kind, &body),
             Err(Failure::Refused { code: 404, .. }) => Ok(Found::Gone),
@@ -304,7 +349,12 @@ impl Attempt {
                     metadata.insert("uid".into(), uid.as_ref().into());
                     metadata.insert("resourceVersion".into(), version.to_string().into());
                 }
-                let call = Call { method: "PUT", path: object.key.path(), content_type: JSON, body: bytes(&body) };
+                let call = Call {
+                    method: "PUT",
+                    path: object.key.path(),
+                    content_type: JSON,
+                    body: bytes(&body),
+                };
                 self.write(call).await
             }
         };
@@ -313,12 +363,22 @@ impl Attempt {
 
     /// The content of one of our own Secrets; it leaves this function only inside a certificate.
     async fn secret(&self, key: &Key) -> Result<Material, Failure> {
-        let call = Call { method: "GET", path: key.path(), content_type: "", body: Vec::new() };
+        let call = Call {
+            method: "GET",
+            path: key.path(),
+            content_type: "",
+            body: Vec::new(),
+        };
         let body = self.api.call(call).await?;
-        let secret: k8s_openapi::api::core::v1::Secret =
-            serde_json::from_slice(&body).map_err(|error| Failure::Unusable(format!("{key}: {error}")))?;
+        let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_slice(&body)
+            .map_err(|error| Failure::Unusable(format!("{key}: {error}")))?;
         let text = |bytes: k8s_openapi::ByteString| String::from_utf8(bytes.0).ok();
-        Ok(secret.data.unwrap_or_default().into_iter().filter_map(|(k, v)| Some((k, text(v)?))).collect())
+        Ok(secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(k, v)| Some((k, text(v)?)))
+            .collect())
     }
 
     /// Sends an event. It is news, not state: a lost one is not repeated.
@@ -326,7 +386,7 @@ impl Attempt {
         let at = self.now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
         let body = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
-            "metadata": {"generateName": format!("{}.", key.name), "namespace": key.namespace},
+            "metadata": {"name": format!("{}.{:x}", key.name, self.now.as_nanosecond()), "namespace": key.namespace},
             "eventTime": at, "action": "Reconcile",
             "reportingController": "multigres.com/multigres-operator", "reportingInstance": self.instance.as_ref(),
             "reason": event.reason, "note": event.message, "type": if event.warning { "Warning" } else { "Normal" },
@@ -336,7 +396,12 @@ impl Attempt {
             },
         });
         let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", key.namespace);
-        let call = Call { method: "POST", path, content_type: JSON, body: bytes(&body) };
+        let call = Call {
+            method: "POST",
+            path,
+            content_type: JSON,
+            body: bytes(&body),
+        };
         if let Err(error) = self.write(call).await {
             tracing::debug!(%key, reason = event.reason, %error, "event lost");
         }
@@ -352,12 +417,25 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 fn patch(path: String, content_type: &'static str, body: &Value) -> Call {
-    Call { method: "PATCH", path, content_type, body: bytes(body) }
+    Call {
+        method: "PATCH",
+        path,
+        content_type,
+        body: bytes(body),
+    }
 }
 
 fn post(key: &Key, body: &Value) -> Call {
-    let path = format!("{}?fieldManager=multigres-operator", key.kind.path(Some(&key.namespace), None));
-    Call { method: "POST", path, content_type: JSON, body: bytes(body) }
+    let path = format!(
+        "{}?fieldManager=multigres-operator",
+        key.kind.path(Some(&key.namespace), None)
+    );
+    Call {
+        method: "POST",
+        path,
+        content_type: JSON,
+        body: bytes(body),
+    }
 }
 
 /// The precondition of an apply: never take over (`design.md` 2). `resourceVersion: "1"` creates when absent and is a
@@ -372,9 +450,11 @@ fn guard(body: &mut Value, uid: Option<&str>) {
 }
 
 fn found(kind: Kind, body: &[u8]) -> Result<Found, Failure> {
-    let watched: Watched =
-        serde_json::from_slice(body).map_err(|error| Failure::Unusable(format!("unreadable {}: {error}", kind.name())))?;
-    Ok(watched.trim(kind).map_or(Found::Nothing, |entry| Found::Object(Box::new(entry))))
+    let watched: Watched = serde_json::from_slice(body)
+        .map_err(|error| Failure::Unusable(format!("unreadable {}: {error}", kind.name())))?;
+    Ok(watched
+        .trim(kind)
+        .map_or(Found::Nothing, |entry| Found::Object(Box::new(entry))))
 }
 
 /// The part of an object that an answer is about.

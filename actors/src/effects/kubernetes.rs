@@ -96,7 +96,9 @@ impl Kubernetes for ApiServer {
             if !call.content_type.is_empty() {
                 request = request.header(http::header::CONTENT_TYPE, call.content_type);
             }
-            let request = request.body(call.body).map_err(|error| Failure::Unusable(error.to_string()))?;
+            let request = request
+                .body(call.body)
+                .map_err(|error| Failure::Unusable(error.to_string()))?;
             match tokio::time::timeout(CALL_DEADLINE, client.request_text(request)).await {
                 Ok(Ok(text)) => Ok(text.into_bytes()),
                 Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused {
@@ -114,5 +116,9 @@ impl Kubernetes for ApiServer {
 /// Reads a Status body; for transports that hand out raw answers.
 pub fn refused(code: u16, body: &[u8]) -> Failure {
     let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    Failure::Refused { code: if status.code == 0 { code } else { status.code }, reason: status.reason, message: status.message }
+    Failure::Refused {
+        code: if status.code == 0 { code } else { status.code },
+        reason: status.reason,
+        message: status.message,
+    }
 }

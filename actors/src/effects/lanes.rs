@@ -43,19 +43,28 @@ impl Lanes {
         let (key, slot) = planned.action.lane();
         let lane = (key.clone(), slot);
         let track = self.tracks.entry(lane.clone()).or_default();
-        let same = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.planned.action == planned.action);
+        let same = |job: &Option<Job>| {
+            job.as_ref()
+                .is_some_and(|job| job.planned.action == planned.action)
+        };
         if same(&track.waiting) || (track.waiting.is_none() && same(&track.running)) {
             self.coalesced += 1;
             return;
         }
         self.next += 1;
-        let job = Job { actor, number: self.next, planned };
+        let job = Job {
+            actor,
+            number: self.next,
+            planned,
+        };
         if let Some(old) = track.waiting.take() {
-            self.ready.remove(&(old.planned.action.urgency(), old.number, lane.clone()));
+            self.ready
+                .remove(&(old.planned.action.urgency(), old.number, lane.clone()));
             self.coalesced += 1;
         }
         if track.running.is_none() {
-            self.ready.insert((job.planned.action.urgency(), job.number, lane));
+            self.ready
+                .insert((job.planned.action.urgency(), job.number, lane));
         }
         track.waiting = Some(job);
     }
@@ -72,13 +81,16 @@ impl Lanes {
 
     /// The request of this lane was answered and its answer is in the store.
     pub fn finish(&mut self, lane: &Lane) {
-        let Some(track) = self.tracks.get_mut(lane) else { return };
+        let Some(track) = self.tracks.get_mut(lane) else {
+            return;
+        };
         if track.running.take().is_some() {
             self.running -= 1;
         }
         match &track.waiting {
             Some(job) => {
-                self.ready.insert((job.planned.action.urgency(), job.number, lane.clone()));
+                self.ready
+                    .insert((job.planned.action.urgency(), job.number, lane.clone()));
             }
             None => {
                 self.tracks.remove(lane);
@@ -99,7 +111,10 @@ impl Lanes {
     pub fn forget(&mut self, actor: &ActorId) {
         let ready = &mut self.ready;
         self.tracks.retain(|lane, track| {
-            if track.waiting.as_ref().is_some_and(|job| job.actor == *actor)
+            if track
+                .waiting
+                .as_ref()
+                .is_some_and(|job| job.actor == *actor)
                 && let Some(job) = track.waiting.take()
             {
                 ready.remove(&(job.planned.action.urgency(), job.number, lane.clone()));
@@ -115,7 +130,10 @@ impl Lanes {
 
     /// Lanes with something waiting.
     pub fn waiting(&self) -> usize {
-        self.tracks.values().filter(|track| track.waiting.is_some()).count()
+        self.tracks
+            .values()
+            .filter(|track| track.waiting.is_some())
+            .count()
     }
 
     /// Nothing under way or waiting.
@@ -127,11 +145,22 @@ impl Lanes {
     pub fn pending(&self, actor: &ActorId) -> Vec<(&'static str, String, String, bool)> {
         self.tracks
             .values()
-            .flat_map(|track| track.running.iter().map(|job| (job, true)).chain(track.waiting.iter().map(|job| (job, false))))
+            .flat_map(|track| {
+                track
+                    .running
+                    .iter()
+                    .map(|job| (job, true))
+                    .chain(track.waiting.iter().map(|job| (job, false)))
+            })
             .filter(|(job, _)| job.actor == *actor)
             .map(|(job, running)| {
                 let (key, _) = job.planned.action.lane();
-                (job.planned.action.verb(), key.to_string(), job.planned.reason.clone(), running)
+                (
+                    job.planned.action.verb(),
+                    key.to_string(),
+                    job.planned.reason.clone(),
+                    running,
+                )
             })
             .collect()
     }
@@ -144,12 +173,24 @@ mod tests {
     use crate::object::Kind;
 
     fn read(name: &str) -> Planned {
-        Planned { action: Action::Read { key: Key::new(Kind::Pod, "n", name) }, reason: String::new() }
+        Planned {
+            action: Action::Read {
+                key: Key::new(Kind::Pod, "n", name),
+            },
+            reason: String::new(),
+        }
     }
 
     fn delete(name: &str, version: u64) -> Planned {
         let key = Key::new(Kind::Pod, "n", name);
-        Planned { action: Action::Delete { key, uid: "u".into(), version }, reason: String::new() }
+        Planned {
+            action: Action::Delete {
+                key,
+                uid: "u".into(),
+                version,
+            },
+            reason: String::new(),
+        }
     }
 
     fn actor() -> ActorId {

@@ -31,7 +31,13 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { size: FIRST, floor: f64::MAX, average: 0.0, peak: 0, cuts: 0 }
+        Self {
+            size: FIRST,
+            floor: f64::MAX,
+            average: 0.0,
+            peak: 0,
+            cuts: 0,
+        }
     }
 }
 
@@ -62,7 +68,11 @@ impl Window {
             Outcome::Answered => {
                 // The floor drifts up slowly, so that one lucky answer does not rule for ever.
                 self.floor = (self.floor * 1.001).min(seconds.max(0.001));
-                self.average = if self.average == 0.0 { seconds } else { self.average * 0.9 + seconds * 0.1 };
+                self.average = if self.average == 0.0 {
+                    seconds
+                } else {
+                    self.average * 0.9 + seconds * 0.1
+                };
                 if self.average > self.floor * SLOW && latency > GRACE {
                     self.cut(0.95);
                 } else {

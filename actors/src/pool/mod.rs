@@ -36,9 +36,16 @@ impl Room for PoolRoom {
 
 /// The actors a Shard needs: one per pool × cell of its spec.
 pub fn seats(shard: &Entry) -> Vec<ActorId> {
-    let Ok(spec) = serde_json::from_str::<crds::ShardSpec>(&shard.spec) else { return Vec::new() };
-    let pairs = spec.pools.iter().flat_map(|(pool, of)| of.cells.iter().map(move |cell| (pool, cell)));
-    pairs.map(|(pool, cell)| ActorId::pool(&shard.uid, pool, cell)).collect()
+    let Ok(spec) = serde_json::from_str::<crds::ShardSpec>(&shard.spec) else {
+        return Vec::new();
+    };
+    let pairs = spec
+        .pools
+        .iter()
+        .flat_map(|(pool, of)| of.cells.iter().map(move |cell| (pool, cell)));
+    pairs
+        .map(|(pool, cell)| ActorId::pool(&shard.uid, pool, cell))
+        .collect()
 }
 
 /// Pods wanted per cell of a pool; the resolver always fills it (`lifecycle.md` 3).
@@ -53,7 +60,11 @@ pub fn wanted_pods(shard: &crds::Shard) -> Vec<Key> {
     for (pool, of) in &shard.spec.pools {
         for cell in &of.cells {
             for index in 0..replicas(of) {
-                keys.push(Key::new(Kind::Pod, namespace, &objects::pod_name(shard, pool, cell, index)));
+                keys.push(Key::new(
+                    Kind::Pod,
+                    namespace,
+                    &objects::pod_name(shard, pool, cell, index),
+                ));
             }
         }
     }
@@ -62,7 +73,13 @@ pub fn wanted_pods(shard: &crds::Shard) -> Vec<Key> {
 
 /// The sorted union of pool and multiorch cells.
 pub fn cells(shard: &crds::Shard) -> Vec<String> {
-    let pools = shard.spec.pools.values().flat_map(|pool| pool.cells.iter().cloned());
-    let cells: std::collections::BTreeSet<String> = pools.chain(shard.spec.multiorch.cells.iter().cloned()).collect();
+    let pools = shard
+        .spec
+        .pools
+        .values()
+        .flat_map(|pool| pool.cells.iter().cloned());
+    let cells: std::collections::BTreeSet<String> = pools
+        .chain(shard.spec.multiorch.cells.iter().cloned())
+        .collect();
     cells.into_iter().collect()
 }

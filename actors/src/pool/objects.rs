@@ -3,9 +3,9 @@
 use crds::name::Limit;
 use crds::{PoolSpec, Shard, ShardSpec};
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod,
-    PodSecurityContext, PodSpec, ProjectedVolumeSource, SecretProjection, SecurityContext, Volume, VolumeMount,
-    VolumeProjection,
+    Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaim,
+    PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ProjectedVolumeSource,
+    SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -15,8 +15,8 @@ use crate::pool::spec_hash;
 use crate::shard::objects::{Identity, backup_claim_name, config, nodes, pull};
 use crate::shard::postgres_config::Hashes;
 use crate::workload::{
-    self, Attributes, READABLE, RenderError, Telemetry, config_volume, env, env_secret, item, mount, mount_ro, port,
-    probes, secret_volume, service_port, strings,
+    self, Attributes, READABLE, RenderError, Telemetry, config_volume, env, env_secret, item,
+    mount, mount_ro, port, probes, secret_volume, service_port, strings,
 };
 
 /// How long a pooler serves on after it was asked to stop, in milliseconds.
@@ -28,7 +28,8 @@ pub const ONCLOSE_SECONDS: u32 = 10;
 /// What stopping PostgreSQL may take beyond that: `fast`, then `immediate`.
 const MARGIN_SECONDS: u32 = 15;
 /// The pod's grace period: the sum of all the above, so that nothing is killed while it still stops in order.
-pub const GRACE_SECONDS: u32 = LAMEDUCK_MILLISECONDS.div_ceil(1000) + ONTERM_SECONDS + ONCLOSE_SECONDS + MARGIN_SECONDS;
+pub const GRACE_SECONDS: u32 =
+    LAMEDUCK_MILLISECONDS.div_ceil(1000) + ONTERM_SECONDS + ONCLOSE_SECONDS + MARGIN_SECONDS;
 
 /// User and group that own PostgreSQL's files, whatever the image is called.
 const POSTGRES_ID: i64 = 999;
@@ -51,9 +52,27 @@ const MESH_DIR: &str = "/etc/multigres/tls";
 
 /// Name of one pod.
 pub fn pod_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
-    let cluster = shard.metadata.labels.as_ref().and_then(|l| l.get(labels::CLUSTER)).map_or("", String::as_str);
-    let ShardSpec { database_name, table_group_name, shard_name, .. } = &shard.spec;
-    crds::name::pool_pod(cluster, database_name, table_group_name, shard_name, pool, cell, index)
+    let cluster = shard
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|l| l.get(labels::CLUSTER))
+        .map_or("", String::as_str);
+    let ShardSpec {
+        database_name,
+        table_group_name,
+        shard_name,
+        ..
+    } = &shard.spec;
+    crds::name::pool_pod(
+        cluster,
+        database_name,
+        table_group_name,
+        shard_name,
+        pool,
+        cell,
+        index,
+    )
 }
 
 /// Name of one pod's claim.
@@ -79,7 +98,9 @@ pub fn headless_service(shard: &Shard, pool: &str, cell: &str) -> Result<Desired
     let identity = Identity::new(shard)?;
     let own = identity.pool_labels(pool, cell);
     let service = workload::headless(
-        identity.owner.child(headless_name(&identity, pool, cell), own.clone()),
+        identity
+            .owner
+            .child(headless_name(&identity, pool, cell), own.clone()),
         labels::selector(&own),
         vec![
             service_port("http", POOLER_HTTP),
@@ -132,22 +153,41 @@ pub fn pod(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired,
 ///
 /// # Errors
 /// When the Shard is not one from the API server, has no such pool, or gives the pooler another user than PostgreSQL.
-pub fn pod_with(shard: &Shard, pool: &str, cell: &str, index: i32, hashes: &Hashes) -> Result<Desired, RenderError> {
+pub fn pod_with(
+    shard: &Shard,
+    pool: &str,
+    cell: &str,
+    index: i32,
+    hashes: &Hashes,
+) -> Result<Desired, RenderError> {
     let identity = Identity::new(shard)?;
-    let builder = Builder { shard, identity: &identity, spec: pool_spec(shard, pool)?, cell };
+    let builder = Builder {
+        shard,
+        identity: &identity,
+        spec: pool_spec(shard, pool)?,
+        cell,
+    };
     let name = pod_name(shard, pool, cell, index);
     let mut annotations = labels::pod_annotations(None, &identity.project);
     for (key, value) in labels::SCRAPE {
         annotations.insert(key.to_owned(), value.to_owned());
     }
-    for (key, hash) in [(labels::CONFIG_HASH, &hashes.restart), (labels::RELOAD_HASH, &hashes.reload)] {
+    for (key, hash) in [
+        (labels::CONFIG_HASH, &hashes.restart),
+        (labels::RELOAD_HASH, &hashes.reload),
+    ] {
         if !hash.is_empty() {
             annotations.insert(key.to_owned(), hash.clone());
         }
     }
-    let metadata = identity.owner.child(name.clone(), identity.pool_labels(pool, cell));
+    let metadata = identity
+        .owner
+        .child(name.clone(), identity.pool_labels(pool, cell));
     let mut pod = Pod {
-        metadata: ObjectMeta { annotations: Some(annotations), ..metadata },
+        metadata: ObjectMeta {
+            annotations: Some(annotations),
+            ..metadata
+        },
         spec: Some(PodSpec {
             subdomain: Some(headless_name(&identity, pool, cell)),
             ..builder.spec(&name, claim_name(shard, pool, cell, index))?
@@ -155,12 +195,19 @@ pub fn pod_with(shard: &Shard, pool: &str, cell: &str, index: i32, hashes: &Hash
         status: None,
     };
     let hash = spec_hash::of(&pod)?;
-    pod.metadata.annotations.get_or_insert_default().insert(labels::SPEC_HASH.to_owned(), hash);
+    pod.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(labels::SPEC_HASH.to_owned(), hash);
     Ok(Desired::from_typed(Kind::Pod, &pod)?)
 }
 
 fn pool_spec<'a>(shard: &'a Shard, pool: &str) -> Result<&'a PoolSpec, RenderError> {
-    shard.spec.pools.get(pool).ok_or_else(|| RenderError::Invalid(format!("no pool {pool}")))
+    shard
+        .spec
+        .pools
+        .get(pool)
+        .ok_or_else(|| RenderError::Invalid(format!("no pool {pool}")))
 }
 
 struct Builder<'a> {
@@ -173,9 +220,14 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn spec(&self, name: &str, claim: String) -> Result<PodSpec, RenderError> {
         let pull = pull(self.shard);
-        let pulled = |container: Container| Container { image_pull_policy: pull.policy.clone(), ..container };
+        let pulled = |container: Container| Container {
+            image_pull_policy: pull.policy.clone(),
+            ..container
+        };
         let backup = self.shard.spec.backup.as_ref();
-        let account = backup.and_then(|b| b.s3.as_ref()).and_then(|s3| s3.service_account_name.clone());
+        let account = backup
+            .and_then(|b| b.s3.as_ref())
+            .and_then(|s3| s3.service_account_name.clone());
         Ok(PodSpec {
             hostname: Some(name.to_owned()),
             termination_grace_period_seconds: Some(GRACE_SECONDS.into()),
@@ -200,20 +252,39 @@ impl Builder<'_> {
     }
 
     fn superuser(&self) -> String {
-        let user = self.shard.spec.postgres_superuser.as_deref().filter(|user| !user.is_empty());
+        let user = self
+            .shard
+            .spec
+            .postgres_superuser
+            .as_deref()
+            .filter(|user| !user.is_empty());
         user.unwrap_or("postgres").to_owned()
     }
 
     fn telemetry(&self, component: &str) -> Telemetry {
-        let Identity { project, cluster, .. } = self.identity;
-        let attributes = Attributes { project, cluster, component };
+        let Identity {
+            project, cluster, ..
+        } = self.identity;
+        let attributes = Attributes {
+            project,
+            cluster,
+            component,
+        };
         workload::telemetry(self.shard.spec.observability.as_ref(), Some(&attributes))
     }
 
     /// Where the repository is mounted: at the path that the topology announces.
     fn backup_path(&self) -> String {
-        let filesystem = self.shard.spec.backup.as_ref().and_then(|b| b.filesystem.as_ref());
-        filesystem.and_then(|f| f.path.clone()).filter(|p| !p.is_empty()).unwrap_or_else(|| "/backups".to_owned())
+        let filesystem = self
+            .shard
+            .spec
+            .backup
+            .as_ref()
+            .and_then(|b| b.filesystem.as_ref());
+        filesystem
+            .and_then(|f| f.path.clone())
+            .filter(|p| !p.is_empty())
+            .unwrap_or_else(|| "/backups".to_owned())
     }
 
     fn common_env(&self) -> Vec<EnvVar> {
@@ -225,12 +296,27 @@ impl Builder<'_> {
     }
 
     fn s3_env(&self) -> Vec<EnvVar> {
-        let Some(backup) = self.shard.spec.backup.as_ref().filter(|b| workload::is_s3(b)) else { return Vec::new() };
-        let Some(s3) = &backup.s3 else { return Vec::new() };
+        let Some(backup) = self
+            .shard
+            .spec
+            .backup
+            .as_ref()
+            .filter(|b| workload::is_s3(b))
+        else {
+            return Vec::new();
+        };
+        let Some(s3) = &backup.s3 else {
+            return Vec::new();
+        };
         let mut result = vec![env("AWS_REGION", s3.region.clone())];
-        if let Some(secret) = s3.credentials_secret.as_deref().filter(|secret| !secret.is_empty()) {
+        if let Some(secret) = s3
+            .credentials_secret
+            .as_deref()
+            .filter(|secret| !secret.is_empty())
+        {
             result.extend(
-                ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| env_secret(name, secret, name)),
+                ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+                    .map(|name| env_secret(name, secret, name)),
             );
         }
         result
@@ -246,7 +332,10 @@ impl Builder<'_> {
             format!("--grpc-port={PGCTLD_GRPC}"),
             format!("--pg-port={PG_PORT}"),
             "--pg-listen-addresses=*".to_owned(),
-            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld.as_ref()))),
+            format!(
+                "--log-level={}",
+                workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld.as_ref()))
+            ),
             format!("--grpc-socket-file={POOLER_DIR}/pgctld.sock"),
             "--pg-hba-template=/etc/pgctld/pg_hba_template.conf".to_owned(),
             format!("--http-port={PGCTLD_HTTP}"),
@@ -255,7 +344,10 @@ impl Builder<'_> {
         if let Some(initdb) = spec.initdb_args.as_deref().filter(|args| !args.is_empty()) {
             env_list.push(env("POSTGRES_INITDB_ARGS", initdb));
         }
-        env_list.push(env("POSTGRES_INITDB_EXTRA_CONF", "/etc/pgctld/postgres-config/postgresql.conf"));
+        env_list.push(env(
+            "POSTGRES_INITDB_EXTRA_CONF",
+            "/etc/pgctld/postgres-config/postgresql.conf",
+        ));
         env_list.extend(self.s3_env());
         env_list.extend(telemetry.env);
         let mut mounts = vec![
@@ -274,7 +366,10 @@ impl Builder<'_> {
         let config = self.spec.postgres.as_ref();
         let container = Container {
             name: "postgres".to_owned(),
-            image: Some(workload::image(&spec.images.postgres, crds::image::POSTGRES)),
+            image: Some(workload::image(
+                &spec.images.postgres,
+                crds::image::POSTGRES,
+            )),
             restart_policy: Some("Always".to_owned()),
             command: Some(strings(["/usr/local/bin/pgctld"])),
             args: Some(args),
@@ -315,7 +410,9 @@ impl Builder<'_> {
             mounts.push(mount_ro("tls-certs", MESH_DIR));
         }
         if spec.backup.as_ref().is_some_and(|b| b.encryption.is_some()) {
-            args.push(format!("--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"));
+            args.push(format!(
+                "--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"
+            ));
         }
         mounts.extend(telemetry.mount);
         let mut env_list = self.common_env();
@@ -324,10 +421,17 @@ impl Builder<'_> {
         let config = self.spec.multipooler.as_ref();
         let container = Container {
             name: "multipooler".to_owned(),
-            image: Some(workload::image(&spec.images.multipooler, crds::image::MULTIPOOLER)),
+            image: Some(workload::image(
+                &spec.images.multipooler,
+                crds::image::MULTIPOOLER,
+            )),
             args: Some(args),
             env: Some(env_list),
-            ports: Some(vec![port("http", POOLER_HTTP), port("grpc", POOLER_GRPC), port("postgres", PG_PORT)]),
+            ports: Some(vec![
+                port("http", POOLER_HTTP),
+                port("grpc", POOLER_GRPC),
+                port("postgres", PG_PORT),
+            ]),
             resources: config.and_then(|c| c.resources.clone()),
             security_context: Some(self.pooler_identity()?),
             volume_mounts: Some(mounts),
@@ -345,19 +449,30 @@ impl Builder<'_> {
                 "multipooler.runAsUser differs from postgres.runAsUser, and both work in one data directory".to_owned(),
             ));
         }
-        Ok(identity_of(postgres, self.spec.multipooler.as_ref().and_then(|c| c.run_as_group)))
+        Ok(identity_of(
+            postgres,
+            self.spec.multipooler.as_ref().and_then(|c| c.run_as_group),
+        ))
     }
 
     fn pooler_args(&self, pod: &str) -> Vec<String> {
         let spec = &self.shard.spec;
-        let Identity { database, table_group, shard, .. } = self.identity;
+        let Identity {
+            database,
+            table_group,
+            shard,
+            ..
+        } = self.identity;
         vec![
             "multipooler".to_owned(),
             format!("--http-port={POOLER_HTTP}"),
             format!("--grpc-port={POOLER_GRPC}"),
             format!("--pooler-dir={POOLER_DIR}"),
             format!("--socket-file={POOLER_DIR}/pg_sockets/.s.PGSQL.{PG_PORT}"),
-            format!("--topo-global-server-addresses={}", spec.global_topo_server.address),
+            format!(
+                "--topo-global-server-addresses={}",
+                spec.global_topo_server.address
+            ),
             format!("--topo-global-root={}", spec.global_topo_server.root_path),
             format!("--cell={}", self.cell),
             format!("--database={database}"),
@@ -369,7 +484,14 @@ impl Builder<'_> {
             // Together below max_connections, with room for replication and the exporter.
             "--connpool-global-capacity=40".to_owned(),
             "--connpool-admin-capacity=5".to_owned(),
-            format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multipooler.as_ref()))),
+            format!(
+                "--log-level={}",
+                workload::log_level(
+                    spec.log_levels
+                        .as_ref()
+                        .and_then(|l| l.multipooler.as_ref())
+                )
+            ),
             format!("--onterm-timeout={ONTERM_SECONDS}s"),
             format!("--onclose-timeout={ONCLOSE_SECONDS}s"),
             format!("--lameduck-period={LAMEDUCK_MILLISECONDS}ms"),
@@ -408,7 +530,10 @@ impl Builder<'_> {
         let spec = &self.shard.spec;
         let claimed = |name: &str, claim_name: String| Volume {
             name: name.to_owned(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name, read_only: None }),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name,
+                read_only: None,
+            }),
             ..Volume::default()
         };
         let on_disk = spec.backup.as_ref().is_some_and(|b| !workload::is_s3(b));
@@ -444,20 +569,35 @@ impl Builder<'_> {
             let sources = match workload::own_pgbackrest_secret(backup) {
                 Some(secret) => vec![projection(
                     secret,
-                    &[("ca.crt", "ca.crt"), ("tls.crt", "pgbackrest.crt"), ("tls.key", "pgbackrest.key")],
+                    &[
+                        ("ca.crt", "ca.crt"),
+                        ("tls.crt", "pgbackrest.crt"),
+                        ("tls.key", "pgbackrest.key"),
+                    ],
                 )],
                 None => vec![
                     projection(of("pgbackrest-ca"), &[("ca.crt", "ca.crt")]),
-                    projection(of("pgbackrest-tls"), &[("tls.crt", "pgbackrest.crt"), ("tls.key", "pgbackrest.key")]),
+                    projection(
+                        of("pgbackrest-tls"),
+                        &[("tls.crt", "pgbackrest.crt"), ("tls.key", "pgbackrest.key")],
+                    ),
                 ],
             };
             volumes.push(Volume {
                 name: "pgbackrest-certs".to_owned(),
-                projected: Some(ProjectedVolumeSource { default_mode: Some(KEY_MODE), sources: Some(sources) }),
+                projected: Some(ProjectedVolumeSource {
+                    default_mode: Some(KEY_MODE),
+                    sources: Some(sources),
+                }),
                 ..Volume::default()
             });
             if let Some(encryption) = &backup.encryption {
-                volumes.push(secret_volume("pgbackrest-cipher", &encryption.secret_name, READABLE, None));
+                volumes.push(secret_volume(
+                    "pgbackrest-cipher",
+                    &encryption.secret_name,
+                    READABLE,
+                    None,
+                ));
             }
         }
         if workload::mesh(spec.internal_tls.as_ref()) {
@@ -472,7 +612,10 @@ impl Builder<'_> {
 
 /// The user's numbers, else those of PostgreSQL's files.
 fn identity_of(user: Option<i64>, group: Option<i64>) -> SecurityContext {
-    workload::unprivileged(Some(user.unwrap_or(POSTGRES_ID)), Some(group.unwrap_or(POSTGRES_ID)))
+    workload::unprivileged(
+        Some(user.unwrap_or(POSTGRES_ID)),
+        Some(group.unwrap_or(POSTGRES_ID)),
+    )
 }
 
 fn projection(name: String, files: &[(&str, &str)]) -> VolumeProjection {

@@ -14,7 +14,12 @@ use crate::shard::postgres_config::hex;
 const VERSION: &str = "v1";
 
 /// Flags with values of our choosing: a better value is no reason to restart a fleet.
-const CHOSEN: [&str; 4] = ["--onterm-timeout=", "--onclose-timeout=", "--lameduck-period=", "--postgres-unrecoverable-timeout="];
+const CHOSEN: [&str; 4] = [
+    "--onterm-timeout=",
+    "--onclose-timeout=",
+    "--lameduck-period=",
+    "--postgres-unrecoverable-timeout=",
+];
 
 /// The hash of a desired pod.
 ///
@@ -104,14 +109,23 @@ mod tests {
             args: Some(args.iter().map(|a| (*a).to_owned()).collect()),
             ..Container::default()
         };
-        Pod { spec: Some(PodSpec { containers: vec![container], ..PodSpec::default() }), ..Pod::default() }
+        Pod {
+            spec: Some(PodSpec {
+                containers: vec![container],
+                ..PodSpec::default()
+            }),
+            ..Pod::default()
+        }
     }
 
     #[test]
     fn covers_arguments_but_not_the_limits_we_chose() {
         let base = of(&pod(&["x"])).unwrap();
         assert!(base.starts_with("v1-") && base.len() == 15, "{base}");
-        assert_eq!(base, of(&pod(&["x", "--onterm-timeout=5s", "--lameduck-period=1s"])).unwrap());
+        assert_eq!(
+            base,
+            of(&pod(&["x", "--onterm-timeout=5s", "--lameduck-period=1s"])).unwrap()
+        );
         assert_ne!(base, of(&pod(&["x", "--log-level=debug"])).unwrap());
     }
 
@@ -124,9 +138,11 @@ mod tests {
         spec.hostname = Some("h".into());
         spec.containers[0].liveness_probe = Some(Probe::default());
         other.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
-        other.metadata.annotations = Some([(labels::RELOAD_HASH.to_owned(), "x".to_owned())].into());
+        other.metadata.annotations =
+            Some([(labels::RELOAD_HASH.to_owned(), "x".to_owned())].into());
         assert_eq!(base, of(&other).unwrap());
-        other.metadata.annotations = Some([(labels::CONFIG_HASH.to_owned(), "x".to_owned())].into());
+        other.metadata.annotations =
+            Some([(labels::CONFIG_HASH.to_owned(), "x".to_owned())].into());
         assert_ne!(base, of(&other).unwrap());
     }
 }

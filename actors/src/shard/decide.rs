@@ -30,7 +30,6 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         release(&mut plan, GO_FINALIZER);
         return plan.decision;
     }
-    let mut topology = Topology::External;
     let shard = match observed.me.typed::<crds::Shard>() {
         Ok(shard) => Some(shard),
         Err(error) => {
@@ -39,8 +38,11 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         }
     };
     if let Some(shard) = &shard {
-        let cluster = observed.me.label("multigres.com/cluster").unwrap_or_default();
-        topology = topology::of(observed, cluster, &shard.spec.global_topo_server.address);
+        let cluster = observed
+            .me
+            .label("multigres.com/cluster")
+            .unwrap_or_default();
+        let topology = topology::of(observed, cluster, &shard.spec.global_topo_server.address);
         if let Some(obstacle) = password(&mut plan, shard) {
             plan.obstacles.push(obstacle);
         }
@@ -49,7 +51,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             Ok(objects) => keep(&mut plan, objects, &topology),
         }
     }
-    let computed = status::compute(&plan, shard.as_ref(), &topology);
+    let computed = status::compute(&plan, shard.as_ref());
     let mut trail = plan.decision.state.trail;
     crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
     plan.decision.state.trail = trail;
@@ -74,7 +76,10 @@ fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &T
         wanted.push(desired);
     }
     if let Some(certificates) = objects.certificates {
-        let leaf = Recipe::Leaf { authority: certificates.ca.key.clone(), names: certificates.dns_names };
+        let leaf = Recipe::Leaf {
+            authority: certificates.ca.key.clone(),
+            names: certificates.dns_names,
+        };
         if plan.generate(certificates.ca, Recipe::Authority) {
             plan.generate(certificates.leaf, leaf);
         }
@@ -90,7 +95,11 @@ fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &T
 /// The password Secret must exist and hold a non-empty value, or every pod would hang (`workloads.md` 12).
 fn password(plan: &mut Plan<'_, State>, shard: &crds::Shard) -> Option<Obstacle> {
     let wanted = &shard.spec.postgres_password_secret_ref;
-    let key = Key::new(Kind::Secret, &plan.observed.me.key().namespace, &wanted.name);
+    let key = Key::new(
+        Kind::Secret,
+        &plan.observed.me.key().namespace,
+        &wanted.name,
+    );
     plan.decision.references.push(key.clone());
     let problem = match plan.observed.references.get(&key) {
         None | Some(Reference::Unknown) => return None,
@@ -105,7 +114,10 @@ fn password(plan: &mut Plan<'_, State>, shard: &crds::Shard) -> Option<Obstacle>
         "{problem}: create it in namespace {}; it is named by spec.postgresPasswordSecretRef of the MultigresCluster",
         plan.observed.me.key().namespace,
     );
-    Some(Obstacle { reason: "PasswordSecretInvalid", message })
+    Some(Obstacle {
+        reason: "PasswordSecretInvalid",
+        message,
+    })
 }
 
 /// True once the password Secret is known to be usable; pods wait for that.
@@ -113,7 +125,10 @@ pub fn password_known(observed: &Observed, shard: &crds::Shard) -> bool {
     let wanted = &shard.spec.postgres_password_secret_ref;
     let key = Key::new(Kind::Secret, &observed.me.key().namespace, &wanted.name);
     match observed.references.get(&key) {
-        Some(Reference::Present(secret)) => secret.data.get(wanted.key.as_str()).is_some_and(|digest| *digest != 0),
+        Some(Reference::Present(secret)) => secret
+            .data
+            .get(wanted.key.as_str())
+            .is_some_and(|digest| *digest != 0),
         _ => false,
     }
 }

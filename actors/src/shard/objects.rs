@@ -6,7 +6,9 @@ use crds::Shard;
 use crds::name::{Limit, join};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::labels::{self, Map};
@@ -116,12 +118,21 @@ impl Identity {
     /// Metadata of a claim: it follows the Shard only where the policy says so.
     pub fn claim(&self, name: String, labels: Map, deleted_with_owner: bool) -> ObjectMeta {
         let meta = self.owner.child(name, labels);
-        ObjectMeta { owner_references: meta.owner_references.filter(|_| deleted_with_owner), ..meta }
+        ObjectMeta {
+            owner_references: meta.owner_references.filter(|_| deleted_with_owner),
+            ..meta
+        }
     }
 
     /// A name below the shard.
     pub fn joined(&self, limit: Limit, further: &[&str]) -> String {
-        let Self { cluster, database, table_group, shard, .. } = self;
+        let Self {
+            cluster,
+            database,
+            table_group,
+            shard,
+            ..
+        } = self;
         let mut parts = vec![cluster.as_str(), database, table_group, shard];
         parts.extend(further);
         join(limit, &parts)
@@ -149,15 +160,38 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
     let identity = Identity::new(shard)?;
     let config = config(shard, &identity, inputs.referenced);
     let mut base = vec![
-        config_map(&identity, "pg-hba", "pg-hba-config", "pg_hba_template.conf", PG_HBA)?,
-        config_map(&identity, "exporter-queries", "postgres-exporter-queries", "queries.yml", EXPORTER_QUERIES)?,
-        config_map(&identity, "postgres-config", "postgres-config", "postgresql.conf", &config.text)?,
+        config_map(
+            &identity,
+            "pg-hba",
+            "pg-hba-config",
+            "pg_hba_template.conf",
+            PG_HBA,
+        )?,
+        config_map(
+            &identity,
+            "exporter-queries",
+            "postgres-exporter-queries",
+            "queries.yml",
+            EXPORTER_QUERIES,
+        )?,
+        config_map(
+            &identity,
+            "postgres-config",
+            "postgres-config",
+            "postgresql.conf",
+            &config.text,
+        )?,
     ];
     base.extend(backup_claim(shard, &identity)?);
     let total = pods(shard);
     base.push(budget(&identity, "primary", ("In", &["PRIMARY"]), total)?);
     let replicas = inputs.replicas_min_available.unwrap_or(total);
-    base.push(budget(&identity, "replicas", ("NotIn", &["DRAINED", "PRIMARY"]), replicas)?);
+    base.push(budget(
+        &identity,
+        "replicas",
+        ("NotIn", &["DRAINED", "PRIMARY"]),
+        replicas,
+    )?);
     let mut multiorch = Vec::new();
     for cell in multiorch_cells(shard)? {
         let mut own = identity.inherited("multiorch");
@@ -168,12 +202,23 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
                 own.clone(),
             ),
             labels::selector(&own),
-            vec![service_port("http", HTTP_PORT), service_port("grpc", GRPC_PORT)],
+            vec![
+                service_port("http", HTTP_PORT),
+                service_port("grpc", GRPC_PORT),
+            ],
         );
         base.push(Desired::from_typed(Kind::Service, &service)?);
-        multiorch.push(Desired::from_typed(Kind::Deployment, &orchestrator(shard, &identity, &cell, own).build())?);
+        multiorch.push(Desired::from_typed(
+            Kind::Deployment,
+            &orchestrator(shard, &identity, &cell, own).build(),
+        )?);
     }
-    Ok(ShardObjects { base, multiorch, certificates: certificates(shard, &identity)?, config })
+    Ok(ShardObjects {
+        base,
+        multiorch,
+        certificates: certificates(shard, &identity)?,
+        config,
+    })
 }
 
 /// How many pool pods the Shard wants, over all pools and cells.
@@ -186,10 +231,25 @@ pub fn pods(shard: &Shard) -> i32 {
 
 /// The settings of the Shard's pods.
 pub fn config(shard: &Shard, identity: &Identity, referenced: Option<&str>) -> Rendered {
-    let Identity { cluster, database, table_group, shard: name, .. } = identity;
+    let Identity {
+        cluster,
+        database,
+        table_group,
+        shard: name,
+        ..
+    } = identity;
     let parts = [cluster, database, table_group, name].map(String::as_str);
-    let cluster_name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-    postgres_config::render(&cluster_name, sizing(shard), referenced, &shard.spec.postgres_config)
+    let cluster_name = parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("/");
+    postgres_config::render(
+        &cluster_name,
+        sizing(shard),
+        referenced,
+        &shard.spec.postgres_config,
+    )
 }
 
 fn sizing(shard: &Shard) -> Sizing {
@@ -197,14 +257,25 @@ fn sizing(shard: &Shard) -> Sizing {
     for pool in shard.spec.pools.values() {
         let resources = pool.postgres.as_ref().and_then(|p| p.resources.as_ref());
         let amount = |name: &str| {
-            let of = |list: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
-                list.and_then(|l| l.get(name)).and_then(|q| thousandths(&q.0)).filter(|v| *v > 0)
+            let of = |list: Option<
+                &BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
+            >| {
+                list.and_then(|l| l.get(name))
+                    .and_then(|q| thousandths(&q.0))
+                    .filter(|v| *v > 0)
             };
-            of(resources.and_then(|r| r.limits.as_ref())).or_else(|| of(resources.and_then(|r| r.requests.as_ref())))
+            of(resources.and_then(|r| r.limits.as_ref()))
+                .or_else(|| of(resources.and_then(|r| r.requests.as_ref())))
         };
         result.memory = result.memory.max(amount("memory").unwrap_or(0) / 1000);
         result.millicores = result.millicores.max(amount("cpu").unwrap_or(0));
-        let disk = pool.storage.as_ref().and_then(|s| s.size.as_deref()).and_then(thousandths).unwrap_or(0) / 1000;
+        let disk = pool
+            .storage
+            .as_ref()
+            .and_then(|s| s.size.as_deref())
+            .and_then(thousandths)
+            .unwrap_or(0)
+            / 1000;
         if disk > 0 && (result.disk == 0 || disk < result.disk) {
             result.disk = disk;
         }
@@ -220,7 +291,9 @@ fn config_map(
     content: &str,
 ) -> Result<Desired, RenderError> {
     let map = ConfigMap {
-        metadata: identity.owner.child(identity.suffixed(suffix), identity.inherited(component)),
+        metadata: identity
+            .owner
+            .child(identity.suffixed(suffix), identity.inherited(component)),
         data: Some(Map::from([(file.to_owned(), content.to_owned())])),
         ..ConfigMap::default()
     };
@@ -233,7 +306,10 @@ fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, R
     if backup.is_some_and(workload::is_s3) {
         return Ok(None);
     }
-    let storage = backup.and_then(|b| b.filesystem.as_ref()).and_then(|f| f.storage.clone()).unwrap_or_default();
+    let storage = backup
+        .and_then(|b| b.filesystem.as_ref())
+        .and_then(|f| f.storage.clone())
+        .unwrap_or_default();
     let claim = PersistentVolumeClaim {
         metadata: identity.claim(
             backup_claim_name(identity),
@@ -247,12 +323,21 @@ fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, R
         )),
         status: None,
     };
-    Ok(Some(Desired::from_typed(Kind::PersistentVolumeClaim, &claim)?))
+    Ok(Some(Desired::from_typed(
+        Kind::PersistentVolumeClaim,
+        &claim,
+    )?))
 }
 
 /// Name of the claim for backups.
 pub fn backup_claim_name(identity: &Identity) -> String {
-    let Identity { cluster, database, table_group, shard, .. } = identity;
+    let Identity {
+        cluster,
+        database,
+        table_group,
+        shard,
+        ..
+    } = identity;
     crds::name::backup_claim(cluster, database, table_group, shard)
 }
 
@@ -292,19 +377,38 @@ fn multiorch_cells(shard: &Shard) -> Result<Vec<String>, RenderError> {
         cells = all_cells(shard).into_iter().collect();
     }
     if cells.is_empty() {
-        return Err(RenderError::Invalid("neither multiorch nor any pool names a cell".to_owned()));
+        return Err(RenderError::Invalid(
+            "neither multiorch nor any pool names a cell".to_owned(),
+        ));
     }
     Ok(cells)
 }
 
 fn all_cells(shard: &Shard) -> BTreeSet<String> {
-    shard.spec.pools.values().flat_map(|pool| pool.cells.iter()).map(ToString::to_string).collect()
+    shard
+        .spec
+        .pools
+        .values()
+        .flat_map(|pool| pool.cells.iter())
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Stateless {
     let spec = &shard.spec;
-    let Identity { cluster, database, table_group, shard: name, project, owner } = identity;
-    let attributes = Attributes { project, cluster, component: "multiorch" };
+    let Identity {
+        cluster,
+        database,
+        table_group,
+        shard: name,
+        project,
+        owner,
+    } = identity;
+    let attributes = Attributes {
+        project,
+        cluster,
+        component: "multiorch",
+    };
     let telemetry = workload::telemetry(spec.observability.as_ref(), Some(&attributes));
     let deployment = identity.joined(Limit::Default, &["multiorch", cell]);
     let stateless = &spec.multiorch.stateless;
@@ -315,11 +419,17 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         "multiorch".to_owned(),
         format!("--http-port={HTTP_PORT}"),
         format!("--grpc-port={GRPC_PORT}"),
-        format!("--topo-global-server-addresses={}", spec.global_topo_server.address),
+        format!(
+            "--topo-global-server-addresses={}",
+            spec.global_topo_server.address
+        ),
         format!("--topo-global-root={}", spec.global_topo_server.root_path),
         format!("--cell={cell}"),
         format!("--watch-targets={database}/{table_group}/{name}"),
-        format!("--log-level={}", workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multiorch.as_ref()))),
+        format!(
+            "--log-level={}",
+            workload::log_level(spec.log_levels.as_ref().and_then(|l| l.multiorch.as_ref()))
+        ),
         "--hostname=$(POD_IP)".to_owned(),
         "--leader-failover-grace-period-base=3s".to_owned(),
         "--leader-failover-grace-period-max-jitter=1s".to_owned(),
@@ -327,7 +437,10 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         "--pooler-health-check-interval=2s".to_owned(),
     ];
     if alone {
-        args.push(format!("--service-id=o-{}", crds::name::hash(&[&deployment])));
+        args.push(format!(
+            "--service-id=o-{}",
+            crds::name::hash(&[&deployment])
+        ));
     }
     let mut mounts = Vec::from_iter(telemetry.mount);
     let mut volumes = Vec::from_iter(telemetry.volume);
@@ -342,7 +455,10 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
     env.extend(telemetry.env);
     let container = Container {
         name: "multiorch".to_owned(),
-        image: Some(workload::image(&spec.images.multiorch, crds::image::MULTIORCH)),
+        image: Some(workload::image(
+            &spec.images.multiorch,
+            crds::image::MULTIORCH,
+        )),
         args: Some(args),
         env: Some(env),
         ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
@@ -356,11 +472,18 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         replicas,
         exclusive: alone,
         pod_labels: Some(stateless.pod_labels.clone()),
-        pod_annotations: Some(labels::pod_annotations(Some(&stateless.pod_annotations), project)),
+        pod_annotations: Some(labels::pod_annotations(
+            Some(&stateless.pod_annotations),
+            project,
+        )),
         placement: Placement {
             nodes: nodes(shard, cell),
             affinity: stateless.affinity.clone(),
-            tolerations: spec.multiorch.placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
+            tolerations: spec
+                .multiorch
+                .placement
+                .as_ref()
+                .and_then(|p| workload::listed(p.tolerations.clone())),
         },
         pull: pull(shard),
         container: probes("/live", "/ready", HTTP_PORT).on(container),
@@ -370,17 +493,30 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
 
 /// The nodes of a cell.
 pub fn nodes(shard: &Shard, cell: &str) -> Option<Map> {
-    shard.spec.cell_topology_labels.get(cell).filter(|nodes| !nodes.is_empty()).cloned()
+    shard
+        .spec
+        .cell_topology_labels
+        .get(cell)
+        .filter(|nodes| !nodes.is_empty())
+        .cloned()
 }
 
 /// How the Shard's images are fetched.
 pub fn pull(shard: &Shard) -> Pull {
     let images = &shard.spec.images;
-    Pull { policy: workload::text(&images.image_pull_policy), secrets: workload::listed(images.image_pull_secrets.clone()) }
+    Pull {
+        policy: workload::text(&images.image_pull_policy),
+        secrets: workload::listed(images.image_pull_secrets.clone()),
+    }
 }
 
-fn certificates(shard: &Shard, identity: &Identity) -> Result<Option<CertificatePlan>, RenderError> {
-    let Some(backup) = &shard.spec.backup else { return Ok(None) };
+fn certificates(
+    shard: &Shard,
+    identity: &Identity,
+) -> Result<Option<CertificatePlan>, RenderError> {
+    let Some(backup) = &shard.spec.backup else {
+        return Ok(None);
+    };
     if workload::own_pgbackrest_secret(backup).is_some() {
         return Ok(None);
     }
@@ -388,20 +524,38 @@ fn certificates(shard: &Shard, identity: &Identity) -> Result<Option<Certificate
     let mut hosts = BTreeSet::from(["pgbackrest".to_owned()]);
     for (pool, spec) in &shard.spec.pools {
         for cell in &spec.cells {
-            hosts.insert(format!("*.{}", crate::pool::objects::headless_name(identity, pool, cell)));
+            hosts.insert(format!(
+                "*.{}",
+                crate::pool::objects::headless_name(identity, pool, cell)
+            ));
         }
     }
     let mut dns_names: Vec<String> = hosts
         .iter()
-        .flat_map(|host| [format!("{host}.{namespace}.svc"), format!("{host}.{namespace}.svc.cluster.local")])
+        .flat_map(|host| {
+            [
+                format!("{host}.{namespace}.svc"),
+                format!("{host}.{namespace}.svc.cluster.local"),
+            ]
+        })
         .collect();
     dns_names.sort();
     let secret = |suffix| {
         let own = labels::standard(&identity.cluster, "pgbackrest-tls", &[]);
         let metadata = identity.owner.child(identity.suffixed(suffix), own);
-        Desired::from_typed(Kind::Secret, &Secret { metadata, ..Secret::default() })
+        Desired::from_typed(
+            Kind::Secret,
+            &Secret {
+                metadata,
+                ..Secret::default()
+            },
+        )
     };
-    Ok(Some(CertificatePlan { ca: secret("pgbackrest-ca")?, leaf: secret("pgbackrest-tls")?, dns_names }))
+    Ok(Some(CertificatePlan {
+        ca: secret("pgbackrest-ca")?,
+        leaf: secret("pgbackrest-tls")?,
+        dns_names,
+    }))
 }
 
 /// Read by initdb only: data directories that exist keep theirs. Replication is open to every address, since standbys

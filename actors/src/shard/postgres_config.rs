@@ -119,7 +119,8 @@ fn render_with(
     settings: &BTreeMap<String, String>,
     restart: impl Fn(&str) -> bool,
 ) -> Rendered {
-    let mut text = String::from("# Written by multigres-operator. Change spec.postgresConfig instead.\n");
+    let mut text =
+        String::from("# Written by multigres-operator. Change spec.postgresConfig instead.\n");
     for (name, value) in BASELINE {
         line(&mut text, name, value);
     }
@@ -139,18 +140,30 @@ fn render_with(
             line(&mut text, name, value);
         }
     }
-    let (restarting, mut reloadable): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        effective(&text).into_iter().partition(|(name, _)| restart(name));
-    let hashes = Hashes { restart: digest(&restarting), reload: digest(&reloadable) };
+    let (restarting, mut reloadable): (BTreeMap<_, _>, BTreeMap<_, _>) = effective(&text)
+        .into_iter()
+        .partition(|(name, _)| restart(name));
+    let hashes = Hashes {
+        restart: digest(&restarting),
+        reload: digest(&reloadable),
+    };
     text.push_str("\n# Lets a pooler recognise this file\n");
     line(&mut text, MARKER, &hashes.reload);
     reloadable.insert(MARKER.to_owned(), hashes.reload.clone());
-    Rendered { text, hashes, reloadable }
+    Rendered {
+        text,
+        hashes,
+        reloadable,
+    }
 }
 
 /// One assignment. The value stays on its line whatever it holds.
 fn line(text: &mut String, name: &str, value: &str) {
-    let quoted = value.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n").replace('\r', "\\r");
+    let quoted = value
+        .replace('\\', "\\\\")
+        .replace('\'', "''")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r");
     // Writing to a string does not fail.
     let _ = writeln!(text, "{name} = '{quoted}'");
 }
@@ -171,7 +184,10 @@ fn assignment(line: &str) -> Option<(String, String)> {
         return None;
     }
     let (name, value) = line.split_once('=')?;
-    Some((name.trim().to_ascii_lowercase(), unquote(without_comment(value).trim())))
+    Some((
+        name.trim().to_ascii_lowercase(),
+        unquote(without_comment(value).trim()),
+    ))
 }
 
 /// Cuts a trailing comment; a `#` inside quotes is part of the value.
@@ -230,10 +246,12 @@ fn digest(settings: &BTreeMap<String, String>) -> String {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn sized(sizing: Sizing) -> Vec<(&'static str, String)> {
@@ -245,7 +263,10 @@ fn sized(sizing: Sizing) -> Vec<(&'static str, String)> {
         result.push(("max_worker_processes", cores.to_string()));
         result.push(("max_parallel_workers", cores.to_string()));
         result.push(("max_parallel_workers_per_gather", per_gather.to_string()));
-        result.push(("max_parallel_maintenance_workers", (cores / 2).min(4).to_string()));
+        result.push((
+            "max_parallel_maintenance_workers",
+            (cores / 2).min(4).to_string(),
+        ));
     }
     if sizing.memory > 0 {
         let memory = sizing.memory;
@@ -253,9 +274,15 @@ fn sized(sizing: Sizing) -> Vec<(&'static str, String)> {
         let work = (memory - shared) / (MAX_CONNECTIONS * 3) / per_gather.max(1);
         result.push(("shared_buffers", size(shared)));
         // Divided first, so that no input can overflow.
-        result.push(("effective_cache_size", size(memory / 4 * 3 + memory % 4 * 3 / 4)));
+        result.push((
+            "effective_cache_size",
+            size(memory / 4 * 3 + memory % 4 * 3 / 4),
+        ));
         result.push(("maintenance_work_mem", size((memory / 16).min(2 * GIB))));
-        result.push(("wal_buffers", size((shared / 100 * 3 + shared % 100 * 3 / 100).clamp(32 * KIB, 16 * MIB))));
+        result.push((
+            "wal_buffers",
+            size((shared / 100 * 3 + shared % 100 * 3 / 100).clamp(32 * KIB, 16 * MIB)),
+        ));
         result.push(("work_mem", size(work.max(64 * KIB))));
     }
     if sizing.disk > 0 {
@@ -264,7 +291,10 @@ fn sized(sizing: Sizing) -> Vec<(&'static str, String)> {
         result.push(("max_wal_size", format!("{max}MB")));
         result.push(("max_slot_wal_keep_size", format!("{max}MB")));
         result.push(("min_wal_size", format!("{}MB", (max / 4).clamp(32, 1024))));
-        result.push(("wal_keep_size", format!("{}MB", (megabytes / 8).clamp(32, 1000))));
+        result.push((
+            "wal_keep_size",
+            format!("{}MB", (megabytes / 8).clamp(32, 1000)),
+        ));
     }
     result
 }
@@ -284,7 +314,9 @@ fn size(bytes: i64) -> String {
 /// A Kubernetes quantity in thousandths, rounded down; `None` when it is not one.
 pub fn thousandths(quantity: &str) -> Option<i64> {
     let quantity = quantity.trim();
-    let split = quantity.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(quantity.len());
+    let split = quantity
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(quantity.len());
     let (number, suffix) = quantity.split_at_checked(split)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
@@ -309,7 +341,11 @@ pub fn thousandths(quantity: &str) -> Option<i64> {
         exponent => {
             let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
             let factor = 10i128.checked_pow(power.unsigned_abs())?;
-            if power < 0 { (1_000, factor) } else { (factor.checked_mul(1_000)?, 1) }
+            if power < 0 {
+                (1_000, factor)
+            } else {
+                (factor.checked_mul(1_000)?, 1)
+            }
         }
     };
     i64::try_from(digits.checked_mul(times)? / over.checked_mul(scale)?).ok()
@@ -320,7 +356,11 @@ mod tests {
     use super::*;
 
     fn minimal() -> Sizing {
-        Sizing { memory: 512 * MIB, millicores: 100, disk: GIB }
+        Sizing {
+            memory: 512 * MIB,
+            millicores: 100,
+            disk: GIB,
+        }
     }
 
     /// As the Go operator classes it: its catalogue does not know the setting.
@@ -336,34 +376,70 @@ mod tests {
         let none = BTreeMap::new();
         let name = "minimal/postgres/default/0-inf";
         let go = render_with(name, minimal(), None, &none, as_go);
-        assert_eq!(go.hashes, Hashes { restart: GO_RESTART.into(), reload: GO_RELOAD.into() });
+        assert_eq!(
+            go.hashes,
+            Hashes {
+                restart: GO_RESTART.into(),
+                reload: GO_RELOAD.into()
+            }
+        );
 
         let user = BTreeMap::from([("work_mem".to_owned(), "32MB".to_owned())]);
         let go = render_with(name, minimal(), None, &user, as_go);
         assert_eq!(go.hashes.restart, GO_RESTART);
-        assert_eq!(go.hashes.reload, "07b9da42e02fb40c3a623ec9532202dd54684b16b1e9f6cc2ae76a495e8a3e2f");
+        assert_eq!(
+            go.hashes.reload,
+            "07b9da42e02fb40c3a623ec9532202dd54684b16b1e9f6cc2ae76a495e8a3e2f"
+        );
 
         let ours = render(name, minimal(), None, &none);
         assert_ne!(ours.hashes.restart, GO_RESTART);
-        assert_eq!(ours.reloadable.get("timezone").map(String::as_str), Some("UTC"));
+        assert_eq!(
+            ours.reloadable.get("timezone").map(String::as_str),
+            Some("UTC")
+        );
         assert_eq!(ours.reloadable.get(MARKER), Some(&ours.hashes.reload));
     }
 
     #[test]
     fn equals_a_real_run_without_memory() {
         // Hashes read back from the pods of go-objects-ha.yaml: no memory request, 11m CPU, 1Gi disk.
-        let sizing = Sizing { memory: 0, millicores: 11, disk: GIB };
-        let go = render_with("ha/postgres/default/0-inf", sizing, None, &BTreeMap::new(), as_go);
-        assert_eq!(go.hashes.restart, "4e079d5459788420b9d9ef54f2ef5fd70b81e6d5dec35fc24c58d3517791592f");
-        assert_eq!(go.hashes.reload, "be4fc5f340224dd61b18dac1e35e7f8eac8504e69c5532397930f0f30dfc4980");
+        let sizing = Sizing {
+            memory: 0,
+            millicores: 11,
+            disk: GIB,
+        };
+        let go = render_with(
+            "ha/postgres/default/0-inf",
+            sizing,
+            None,
+            &BTreeMap::new(),
+            as_go,
+        );
+        assert_eq!(
+            go.hashes.restart,
+            "4e079d5459788420b9d9ef54f2ef5fd70b81e6d5dec35fc24c58d3517791592f"
+        );
+        assert_eq!(
+            go.hashes.reload,
+            "be4fc5f340224dd61b18dac1e35e7f8eac8504e69c5532397930f0f30dfc4980"
+        );
     }
 
     #[test]
     fn sizes_follow_the_table() {
         let value = |settings: &[(&'static str, String)], name: &str| {
-            settings.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+            settings
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.clone())
+                .unwrap_or_default()
         };
-        let large = sized(Sizing { memory: 64 * GIB, millicores: 16_000, disk: 500 * GIB });
+        let large = sized(Sizing {
+            memory: 64 * GIB,
+            millicores: 16_000,
+            disk: 500 * GIB,
+        });
         for (name, expected) in [
             ("shared_buffers", "16GB"),
             ("effective_cache_size", "48GB"),
@@ -378,7 +454,11 @@ mod tests {
         ] {
             assert_eq!(value(&large, name), expected, "{name}");
         }
-        let middle = sized(Sizing { memory: 4 * GIB, millicores: 2_000, disk: 10 * GIB });
+        let middle = sized(Sizing {
+            memory: 4 * GIB,
+            millicores: 2_000,
+            disk: 10 * GIB,
+        });
         assert_eq!(value(&middle, "work_mem"), "17476kB");
         assert_eq!(value(&middle, "max_wal_size"), "2560MB");
         assert_eq!(value(&middle, "max_worker_processes"), "");
@@ -387,11 +467,22 @@ mod tests {
     #[test]
     fn the_last_assignment_wins_and_comments_go() {
         let user = BTreeMap::from([("archive_x.y".to_owned(), "it's a\\b\nport = 1".to_owned())]);
-        let file = render("c", Sizing::default(), Some("Work_Mem = 5MB # five\nlog_statement='a#b' # c\n\n"), &user);
+        let file = render(
+            "c",
+            Sizing::default(),
+            Some("Work_Mem = 5MB # five\nlog_statement='a#b' # c\n\n"),
+            &user,
+        );
         let settings = effective(&file.text);
         assert_eq!(settings.get("work_mem").map(String::as_str), Some("5MB"));
-        assert_eq!(settings.get("log_statement").map(String::as_str), Some("a#b"));
-        assert_eq!(settings.get("archive_x.y").map(String::as_str), Some("it's a\\b\nport = 1"));
+        assert_eq!(
+            settings.get("log_statement").map(String::as_str),
+            Some("a#b")
+        );
+        assert_eq!(
+            settings.get("archive_x.y").map(String::as_str),
+            Some("it's a\\b\nport = 1")
+        );
         assert!(!settings.contains_key("port"));
     }
 

@@ -10,7 +10,6 @@ use crate::object::Kind;
 use crate::plan::Plan;
 use crate::pool;
 use crate::status::{Computed, Condition, Obstacle, Phase, kstatus};
-use crate::topology::Topology;
 
 /// Pods of all pools: wanted by the spec, and ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,60 +18,112 @@ struct Pools {
     ready: usize,
 }
 
+/// One text for the whole way, so that a bring-up does not write a status per step.
+const WAITING: &str =
+    "waiting for pool pods, and for multiorch, which starts once the topology is Ready";
+
 /// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
-pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, topology: &Topology) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> Computed {
     let names = shard.map(pool::wanted_pods).unwrap_or_default();
     let observed = plan.observed;
     let ready = names.iter().filter(|key| {
-        observed.get(key).is_some_and(|entry| !entry.deleting && entry.pod.as_ref().is_some_and(|pod| pod.ready))
+        observed
+            .get(key)
+            .is_some_and(|entry| !entry.deleting && entry.pod.as_ref().is_some_and(|pod| pod.ready))
     });
-    let pools = Pools { wanted: names.len(), ready: ready.count() };
+    let pools = Pools {
+        wanted: names.len(),
+        ready: ready.count(),
+    };
     let orch = orch_ready(plan, shard);
-    let broken = health::broken(observed.controlled(Kind::Pod).chain(
-        observed.labelled(Kind::Pod, &[("app.kubernetes.io/component", "multiorch")]).filter(|pod| {
-            ["multigres.com/database", "multigres.com/tablegroup", "multigres.com/shard"]
-                .iter()
-                .all(|label| pod.label(label) == observed.me.label(label))
-        }),
-    ));
+    let found = health::of_pods(
+        observed.controlled(Kind::Pod).chain(
+            observed
+                .labelled(Kind::Pod, &[("app.kubernetes.io/component", "multiorch")])
+                .filter(|pod| {
+                    [
+                        "multigres.com/database",
+                        "multigres.com/tablegroup",
+                        "multigres.com/shard",
+                    ]
+                    .iter()
+                    .all(|label| pod.label(label) == observed.me.label(label))
+                }),
+        ),
+        plan.now(),
+    );
+    let broken = found.broken;
     let pools_ready = pools.wanted > 0 && pools.ready == pools.wanted;
     let obstacles = obstacles(plan);
-    let (phase, message) = match (obstacles.first(), &broken, topology) {
-        (Some(obstacle), _, _) => (Phase::Degraded, obstacle.message.clone()),
-        (None, Some(why), _) => (Phase::Degraded, why.clone()),
+    let (phase, message) = match (obstacles.first(), &broken) {
+        (Some(obstacle), _) => (Phase::Degraded, obstacle.message.clone()),
+        (None, Some(why)) => (Phase::Degraded, why.clone()),
         _ if pools_ready && orch => (Phase::Healthy, "all wanted pods are Ready".to_owned()),
-        (_, _, Topology::Waiting { name }) if pools_ready => {
-            (Phase::Progressing, format!("waiting for TopoServer {name} before multiorch is started"))
-        }
-        _ if pools_ready => (Phase::Progressing, "waiting for multiorch to become Ready".to_owned()),
-        _ => (Phase::Progressing, "waiting for pool pods to become Ready".to_owned()),
+        _ => (Phase::Progressing, WAITING.to_owned()),
     };
     let mut conditions = kstatus(phase, &message, &obstacles);
     conditions.push(if pools_ready {
-        Condition::new("Available", true, "AllPodsReady", "all wanted pool pods are Ready")
+        Condition::new(
+            "Available",
+            true,
+            "AllPodsReady",
+            "all wanted pool pods are Ready",
+        )
     } else {
-        Condition::new("Available", false, "NotAllPodsReady", "not all wanted pool pods are Ready")
+        Condition::new(
+            "Available",
+            false,
+            "NotAllPodsReady",
+            "not all wanted pool pods are Ready",
+        )
     });
     conditions.extend(wants(plan));
     let mut fields = Map::new();
-    fields.insert("cells".into(), json!(shard.map(pool::cells).unwrap_or_default()));
+    fields.insert(
+        "cells".into(),
+        json!(shard.map(pool::cells).unwrap_or_default()),
+    );
     fields.insert("orchReady".into(), orch.into());
     fields.insert("poolsReady".into(), pools_ready.into());
     fields.insert("readyReplicas".into(), pools.ready.into());
-    let kept = &["disruption", "rollout", "members", "podRoles", "lastBackupTime", "lastBackupType", "postgresConfig"];
-    Computed { phase, message, conditions, fields, kept }
+    let kept = &[
+        "disruption",
+        "rollout",
+        "members",
+        "podRoles",
+        "lastBackupTime",
+        "lastBackupType",
+        "postgresConfig",
+    ];
+    Computed {
+        phase,
+        message,
+        conditions,
+        fields,
+        ask_again: found.ask_again,
+        kept,
+    }
 }
 
 fn obstacles(plan: &Plan<'_, State>) -> Vec<Obstacle> {
-    let stalled = plan.observed.wants.iter().filter_map(|((pool, cell), report)| {
-        let reason = report.stalled.as_ref()?;
-        Some(Obstacle { reason: "ActorStalled", message: format!("pool {pool} in cell {cell}: {reason}") })
-    });
+    let stalled = plan
+        .observed
+        .wants
+        .iter()
+        .filter_map(|((pool, cell), report)| {
+            let reason = report.stalled.as_ref()?;
+            Some(Obstacle {
+                reason: "ActorStalled",
+                message: format!("pool {pool} in cell {cell}: {reason}"),
+            })
+        });
     plan.obstacles.iter().cloned().chain(stalled).collect()
 }
 
 fn orch_ready(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> bool {
-    let Some(Ok(objects)) = shard.map(super::objects::render) else { return false };
+    let Some(Ok(objects)) = shard.map(super::objects::render) else {
+        return false;
+    };
     !objects.multiorch.is_empty()
         && objects.multiorch.iter().all(|desired| {
             let workload = plan.observed.get(&desired.key);
@@ -100,14 +151,25 @@ fn wants(plan: &Plan<'_, State>) -> Vec<Condition> {
             "RollingUpdate",
             true,
             "PodsDrifted",
-            format!("the spec asks for other pods than {pods}; this version does not replace pool pods"),
+            format!(
+                "the spec asks for other pods than {pods}; this version does not replace pool pods"
+            ),
         ),
-        None => Condition::new("RollingUpdate", false, "PodsUpToDate", "all pool pods match the spec"),
+        None => Condition::new(
+            "RollingUpdate",
+            false,
+            "PodsUpToDate",
+            "all pool pods match the spec",
+        ),
     });
     if let Some(pods) = named(&[WantReason::ScaleDown, WantReason::Ended]) {
         let message = format!("{pods} should go; this version does not take pool pods away");
-        conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", message));
+        conditions.push(Condition::new(
+            "RemovalHeld",
+            true,
+            "WouldRemovePods",
+            message,
+        ));
     }
     conditions
 }
-

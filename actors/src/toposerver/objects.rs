@@ -2,17 +2,20 @@
 
 use crds::TopoServer;
 use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+    StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, PersistentVolumeClaim, PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, Service,
-    ServiceSpec, WeightedPodAffinityTerm,
+    Affinity, Container, PersistentVolumeClaim, PodAffinityTerm, PodAntiAffinity, PodSpec,
+    PodTemplateSpec, Service, ServiceSpec, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
-use crate::workload::{self, Owner, RenderError, env, env_field, mount, port, probes, service_port};
+use crate::workload::{
+    self, Owner, RenderError, env, env_field, mount, port, probes, service_port,
+};
 
 /// Port for clients.
 pub const CLIENT_PORT: i32 = 2379;
@@ -26,14 +29,20 @@ const DATA_DIR: &str = "/var/lib/etcd";
 /// When the TopoServer is not one from the API server.
 pub fn render(server: &TopoServer) -> Result<Vec<Desired>, RenderError> {
     let owner = Owner::new(Kind::TopoServer, &server.metadata)?;
-    let own = labels::merged(Some(&owner.labels), labels::standard(owner.cluster()?, "toposerver", &[]));
+    let own = labels::merged(
+        Some(&owner.labels),
+        labels::standard(owner.cluster()?, "toposerver", &[]),
+    );
     let selector = labels::selector(&own);
     // Members of this server only: the selector of the StatefulSet also matches members of a cell's own etcd.
     let member = Map::from([(labels::TOPO_SERVER.to_owned(), owner.name.clone())]);
     let members = labels::merged(Some(&selector), member.clone());
     let pods = labels::merged(Some(&own), member);
     Ok(vec![
-        Desired::from_typed(Kind::StatefulSet, &stateful_set(server, &owner, &own, selector, pods, &members))?,
+        Desired::from_typed(
+            Kind::StatefulSet,
+            &stateful_set(server, &owner, &own, selector, pods, &members),
+        )?,
         Desired::from_typed(Kind::Service, &peers(&owner, &own, &members))?,
         Desired::from_typed(Kind::Service, &clients(&owner, &own, members))?,
     ])
@@ -62,9 +71,17 @@ fn stateful_set(
     };
     let container = Container {
         name: "etcd".to_owned(),
-        image: Some(etcd.image.clone().unwrap_or_else(|| crds::image::ETCD.to_owned())),
+        image: Some(
+            etcd.image
+                .clone()
+                .unwrap_or_else(|| crds::image::ETCD.to_owned()),
+        ),
         env: Some(environment(owner, replicas)),
-        ports: Some(vec![port("client", CLIENT_PORT), port("peer", PEER_PORT), port("metrics", METRICS_PORT)]),
+        ports: Some(vec![
+            port("client", CLIENT_PORT),
+            port("peer", PEER_PORT),
+            port("metrics", METRICS_PORT),
+        ]),
         resources: etcd.resources.clone(),
         volume_mounts: Some(vec![mount("data", DATA_DIR)]),
         // The image runs as root; the data directory of existing members belongs to it.
@@ -82,20 +99,33 @@ fn stateful_set(
                 rolling_update: None,
             }),
             persistent_volume_claim_retention_policy: Some(retention),
-            selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+            selector: LabelSelector {
+                match_labels: Some(selector),
+                match_expressions: None,
+            },
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(pods), ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(pods),
+                    ..ObjectMeta::default()
+                }),
                 spec: Some(PodSpec {
                     containers: vec![probes("/livez", "/readyz", METRICS_PORT).on(container)],
                     affinity: Some(apart(members)),
-                    tolerations: server.spec.placement.as_ref().and_then(|p| workload::listed(p.tolerations.clone())),
+                    tolerations: server
+                        .spec
+                        .placement
+                        .as_ref()
+                        .and_then(|p| workload::listed(p.tolerations.clone())),
                     automount_service_account_token: Some(false),
                     security_context: Some(workload::pod_security()),
                     ..PodSpec::default()
                 }),
             },
             volume_claim_templates: Some(vec![PersistentVolumeClaim {
-                metadata: ObjectMeta { name: Some("data".to_owned()), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some("data".to_owned()),
+                    ..ObjectMeta::default()
+                },
                 spec: Some(claim),
                 status: None,
             }]),
@@ -109,17 +139,19 @@ fn stateful_set(
 fn apart(members: &Map) -> Affinity {
     Affinity {
         pod_anti_affinity: Some(PodAntiAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
-                weight: 100,
-                pod_affinity_term: PodAffinityTerm {
-                    label_selector: Some(LabelSelector {
-                        match_labels: Some(members.clone()),
-                        match_expressions: None,
-                    }),
-                    topology_key: "kubernetes.io/hostname".to_owned(),
-                    ..PodAffinityTerm::default()
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                WeightedPodAffinityTerm {
+                    weight: 100,
+                    pod_affinity_term: PodAffinityTerm {
+                        label_selector: Some(LabelSelector {
+                            match_labels: Some(members.clone()),
+                            match_expressions: None,
+                        }),
+                        topology_key: "kubernetes.io/hostname".to_owned(),
+                        ..PodAffinityTerm::default()
+                    },
                 },
-            }]),
+            ]),
             ..PodAntiAffinity::default()
         }),
         ..Affinity::default()
@@ -128,11 +160,15 @@ fn apart(members: &Map) -> Affinity {
 
 fn environment(owner: &Owner, replicas: i32) -> Vec<k8s_openapi::api::core::v1::EnvVar> {
     let (name, headless) = (&owner.name, headless_name(&owner.name));
-    let own = |port| format!("http://$(POD_NAME).{headless}.$(POD_NAMESPACE).svc.cluster.local:{port}");
+    let own =
+        |port| format!("http://$(POD_NAME).{headless}.$(POD_NAMESPACE).svc.cluster.local:{port}");
     let any = |port| format!("http://[::]:{port}");
     let members: Vec<String> = (0..replicas)
         .map(|i| {
-            format!("{name}-{i}=http://{name}-{i}.{headless}.{}.svc.cluster.local:{PEER_PORT}", owner.namespace)
+            format!(
+                "{name}-{i}=http://{name}-{i}.{headless}.{}.svc.cluster.local:{PEER_PORT}",
+                owner.namespace
+            )
         })
         .collect();
     vec![
@@ -152,7 +188,10 @@ fn environment(owner: &Owner, replicas: i32) -> Vec<k8s_openapi::api::core::v1::
 }
 
 fn peers(owner: &Owner, own: &Map, members: &Map) -> Service {
-    let ports = vec![service_port("client", CLIENT_PORT), service_port("peer", PEER_PORT)];
+    let ports = vec![
+        service_port("client", CLIENT_PORT),
+        service_port("peer", PEER_PORT),
+    ];
     let service = workload::headless(
         owner.child(headless_name(&owner.name), own.clone()),
         members.clone(),
@@ -163,13 +202,20 @@ fn peers(owner: &Owner, own: &Map, members: &Map) -> Service {
 
 fn clients(owner: &Owner, own: &Map, members: Map) -> Service {
     let ports = vec![service_port("client", CLIENT_PORT)];
-    dual_stack(workload::service(owner.child(&owner.name, own.clone()), members, ports))
+    dual_stack(workload::service(
+        owner.child(&owner.name, own.clone()),
+        members,
+        ports,
+    ))
 }
 
 fn dual_stack(service: Service) -> Service {
     let spec = service.spec.unwrap_or_default();
     Service {
-        spec: Some(ServiceSpec { ip_family_policy: Some("PreferDualStack".to_owned()), ..spec }),
+        spec: Some(ServiceSpec {
+            ip_family_policy: Some("PreferDualStack".to_owned()),
+            ..spec
+        }),
         ..service
     }
 }

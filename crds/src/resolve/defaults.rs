@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::image::ComponentImages;
 use crate::{
-    BackupConfig, CellConfig, ComponentLogLevels, ContainerConfig, DatabaseConfig, EtcdSpec, FilesystemBackupConfig,
-    GatewayBufferConfig, MultigatewaySpec, PoolSpec, PvcDeletionPolicy, S3BackupConfig, ShardConfig, StatelessSpec,
-    StorageSpec, TableGroupConfig,
+    BackupConfig, CellConfig, ComponentLogLevels, ContainerConfig, DatabaseConfig, EtcdSpec,
+    FilesystemBackupConfig, GatewayBufferConfig, MultigatewaySpec, PoolSpec, PvcDeletionPolicy,
+    S3BackupConfig, ShardConfig, StatelessSpec, StorageSpec, TableGroupConfig,
 };
 
 /// What the operator's own environment decides.
@@ -22,7 +22,9 @@ pub struct OperatorDefaults {
 impl OperatorDefaults {
     /// The compiled images with `MULTIGRES_IMAGE_*` variables over them.
     pub fn with_images(variables: &BTreeMap<String, String>) -> Self {
-        Self { images: ComponentImages::compiled(variables) }
+        Self {
+            images: ComponentImages::compiled(variables),
+        }
     }
 }
 
@@ -38,13 +40,23 @@ const RESOURCES: [(&str, &str, &str, &str); 7] = [
 ];
 
 /// The given resources, or the component's when nothing at all is given (`api.md` trap T26: an empty map counts as given).
-fn resources(given: Option<&ResourceRequirements>, component: &str) -> Option<ResourceRequirements> {
-    if let Some(given) = given.filter(|r| r.requests.is_some() || r.limits.is_some() || r.claims.is_some()) {
+fn resources(
+    given: Option<&ResourceRequirements>,
+    component: &str,
+) -> Option<ResourceRequirements> {
+    if let Some(given) =
+        given.filter(|r| r.requests.is_some() || r.limits.is_some() || r.claims.is_some())
+    {
         return Some(given.clone());
     }
     let (_, cpu, memory, limit) = RESOURCES.iter().find(|(name, ..)| *name == component)?;
     let of = |pairs: &[(&str, &str)]| {
-        Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect())
+        Some(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned())))
+                .collect(),
+        )
     };
     Some(ResourceRequirements {
         requests: of(&[("cpu", cpu), ("memory", memory)]),
@@ -69,7 +81,10 @@ pub fn gateway(given: Option<&MultigatewaySpec>) -> MultigatewaySpec {
     let buffer = given.buffer.unwrap_or_default();
     MultigatewaySpec {
         stateless: stateless(Some(&given.stateless), "multigateway"),
-        buffer: Some(GatewayBufferConfig { enabled: Some(buffer.enabled.unwrap_or(true)), ..buffer }),
+        buffer: Some(GatewayBufferConfig {
+            enabled: Some(buffer.enabled.unwrap_or(true)),
+            ..buffer
+        }),
     }
 }
 
@@ -88,14 +103,25 @@ pub fn etcd(given: Option<&EtcdSpec>, root: &str) -> EtcdSpec {
 
 fn storage(given: Option<StorageSpec>, size: &str) -> StorageSpec {
     let given = given.unwrap_or_default();
-    StorageSpec { size: Some(given.size.filter(|s| !s.is_empty()).unwrap_or_else(|| size.to_owned())), ..given }
+    StorageSpec {
+        size: Some(
+            given
+                .size
+                .filter(|s| !s.is_empty())
+                .unwrap_or_else(|| size.to_owned()),
+        ),
+        ..given
+    }
 }
 
 /// A pool with its cells known: two pods when it has one cell, since AT_LEAST_2 needs two, else one per cell.
 pub fn pool(given: &PoolSpec) -> PoolSpec {
     let container = |given: Option<&ContainerConfig>, component| {
         let given = given.cloned().unwrap_or_default();
-        Some(ContainerConfig { resources: resources(given.resources.as_ref(), component), ..given })
+        Some(ContainerConfig {
+            resources: resources(given.resources.as_ref(), component),
+            ..given
+        })
     };
     let replicas = if given.cells.len() == 1 { 2 } else { 1 };
     PoolSpec {
@@ -123,23 +149,37 @@ pub fn log_levels(given: Option<&ComponentLogLevels>) -> ComponentLogLevels {
 /// `Delete` for both when the cluster says nothing (`api.md` trap T4).
 pub fn cluster_policy(given: Option<&PvcDeletionPolicy>) -> PvcDeletionPolicy {
     let delete = || Some("Delete".to_owned());
-    given.cloned().unwrap_or(PvcDeletionPolicy { when_deleted: delete(), when_scaled: delete() })
+    given.cloned().unwrap_or(PvcDeletionPolicy {
+        when_deleted: delete(),
+        when_scaled: delete(),
+    })
 }
 
 /// The system catalogue: database `postgres`, table group `default`, shard `0-inf` (`api.md` 7.7).
 pub fn catalogue(given: &[DatabaseConfig]) -> Vec<DatabaseConfig> {
     let mut databases = given.to_vec();
     if databases.is_empty() {
-        databases.push(DatabaseConfig { name: "postgres".to_owned(), default: Some(true), ..DatabaseConfig::default() });
+        databases.push(DatabaseConfig {
+            name: "postgres".to_owned(),
+            default: Some(true),
+            ..DatabaseConfig::default()
+        });
     }
     for database in &mut databases {
         if database.tablegroups.is_empty() {
-            let group = TableGroupConfig { name: "default".to_owned(), default: Some(true), ..TableGroupConfig::default() };
+            let group = TableGroupConfig {
+                name: "default".to_owned(),
+                default: Some(true),
+                ..TableGroupConfig::default()
+            };
             database.tablegroups.push(group);
         }
         for group in &mut database.tablegroups {
             if group.shards.is_empty() {
-                group.shards.push(ShardConfig { name: "0-inf".to_owned(), ..ShardConfig::default() });
+                group.shards.push(ShardConfig {
+                    name: "0-inf".to_owned(),
+                    ..ShardConfig::default()
+                });
             }
         }
     }
@@ -147,22 +187,34 @@ pub fn catalogue(given: &[DatabaseConfig]) -> Vec<DatabaseConfig> {
 }
 
 /// Backup settings of a child over its parent's (`api.md` 8.2).
-pub fn merge_backup(child: Option<&BackupConfig>, parent: Option<&BackupConfig>) -> Option<BackupConfig> {
+pub fn merge_backup(
+    child: Option<&BackupConfig>,
+    parent: Option<&BackupConfig>,
+) -> Option<BackupConfig> {
     let (child, parent) = match (child, parent) {
         (None, parent) => return parent.cloned(),
         (Some(child), Some(parent)) if child.type_ == parent.type_ => (child, parent),
         (Some(child), _) => return Some(child.clone()),
     };
-    let text = |a: &Option<String>, b: &Option<String>| a.clone().filter(|t| !t.is_empty()).or_else(|| b.clone());
+    let text = |a: &Option<String>, b: &Option<String>| {
+        a.clone().filter(|t| !t.is_empty()).or_else(|| b.clone())
+    };
     let filesystem = match (&child.filesystem, &parent.filesystem) {
         (Some(a), Some(b)) => {
-            let (x, y) = (a.storage.clone().unwrap_or_default(), b.storage.clone().unwrap_or_default());
+            let (x, y) = (
+                a.storage.clone().unwrap_or_default(),
+                b.storage.clone().unwrap_or_default(),
+            );
             Some(FilesystemBackupConfig {
                 path: text(&a.path, &b.path),
                 storage: Some(StorageSpec {
                     size: text(&x.size, &y.size),
                     class: text(&x.class, &y.class),
-                    access_modes: if x.access_modes.is_empty() { y.access_modes } else { x.access_modes },
+                    access_modes: if x.access_modes.is_empty() {
+                        y.access_modes
+                    } else {
+                        x.access_modes
+                    },
                 }),
             })
         }
@@ -187,18 +239,32 @@ pub fn merge_backup(child: Option<&BackupConfig>, parent: Option<&BackupConfig>)
         type_: child.type_.clone(),
         filesystem,
         s3,
-        pgbackrest_tls: child.pgbackrest_tls.clone().or_else(|| parent.pgbackrest_tls.clone()),
-        encryption: child.encryption.clone().or_else(|| parent.encryption.clone()),
+        pgbackrest_tls: child
+            .pgbackrest_tls
+            .clone()
+            .or_else(|| parent.pgbackrest_tls.clone()),
+        encryption: child
+            .encryption
+            .clone()
+            .or_else(|| parent.encryption.clone()),
     })
 }
 
 /// A volume of 10Gi at /backups when nothing is said.
 pub fn backup(given: Option<BackupConfig>) -> BackupConfig {
-    let mut backup = given.unwrap_or(BackupConfig { type_: "filesystem".to_owned(), ..BackupConfig::default() });
+    let mut backup = given.unwrap_or(BackupConfig {
+        type_: "filesystem".to_owned(),
+        ..BackupConfig::default()
+    });
     if backup.type_ == "filesystem" {
         let given = backup.filesystem.unwrap_or_default();
         backup.filesystem = Some(FilesystemBackupConfig {
-            path: Some(given.path.filter(|p| !p.is_empty()).unwrap_or_else(|| "/backups".to_owned())),
+            path: Some(
+                given
+                    .path
+                    .filter(|p| !p.is_empty())
+                    .unwrap_or_else(|| "/backups".to_owned()),
+            ),
             storage: Some(storage(given.storage, "10Gi")),
         });
     }
@@ -207,7 +273,13 @@ pub fn backup(given: Option<BackupConfig>) -> BackupConfig {
 
 /// The node selector of a cell (`workloads.md` 14).
 pub fn node_labels(cell: &CellConfig) -> BTreeMap<String, String> {
-    let zone = cell.zone_id.as_ref().map(|zone| ("topology.k8s.aws/zone-id".to_owned(), zone.clone()));
-    let region = cell.region.as_ref().map(|region| ("topology.kubernetes.io/region".to_owned(), region.clone()));
+    let zone = cell
+        .zone_id
+        .as_ref()
+        .map(|zone| ("topology.k8s.aws/zone-id".to_owned(), zone.clone()));
+    let region = cell
+        .region
+        .as_ref()
+        .map(|region| ("topology.kubernetes.io/region".to_owned(), region.clone()));
     zone.or(region).into_iter().collect()
 }

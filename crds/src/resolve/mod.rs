@@ -12,9 +12,9 @@ pub use defaults::OperatorDefaults;
 
 use crate::image::ComponentImages;
 use crate::{
-    BackupConfig, CellSpec, CellTemplate, CoreTemplate, GlobalTopoServerRef, MultigresCluster, MultigresClusterSpec,
-    PoolSpec, PvcDeletionPolicy, ShardConfig, ShardInlineSpec, ShardResolvedSpec, ShardSpec, ShardTemplate,
-    StatelessSpec, TableGroupSpec, TopoServerSpec,
+    BackupConfig, CellSpec, CellTemplate, CoreTemplate, GlobalTopoServerRef, MultigresCluster,
+    MultigresClusterSpec, PoolSpec, PvcDeletionPolicy, ShardConfig, ShardInlineSpec,
+    ShardResolvedSpec, ShardSpec, ShardTemplate, StatelessSpec, TableGroupSpec, TopoServerSpec,
 };
 
 /// The templates of a cluster's namespace, by name.
@@ -44,7 +44,7 @@ pub struct Problem {
 #[derive(Clone, Debug, PartialEq)]
 pub enum GlobalTopology {
     /// A managed etcd with this spec.
-    Managed(TopoServerSpec),
+    Managed(Box<TopoServerSpec>),
     /// The user's own.
     External,
 }
@@ -95,16 +95,34 @@ pub fn resolve(
     let (topology, topology_ref) = topology(spec, name, namespace);
     let common = Common {
         images: &images,
-        pull_policy: given.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned()),
+        pull_policy: given
+            .image_pull_policy
+            .clone()
+            .unwrap_or_else(|| "IfNotPresent".to_owned()),
         topology: &topology_ref,
         log_levels: defaults::log_levels(spec.log_levels.as_ref()),
         cells: spec.cells.iter().map(|cell| cell.name.clone()).collect(),
     };
-    let stateless = |given: Option<&StatelessSpec>, component| defaults::stateless(given, component);
+    let stateless =
+        |given: Option<&StatelessSpec>, component| defaults::stateless(given, component);
     Ok(ResolvedCluster {
-        multiadmin: stateless(spec.multiadmin.as_ref().and_then(|admin| admin.spec.as_ref()), "multiadmin"),
-        multiadmin_web: stateless(spec.multiadmin_web.as_ref().and_then(|web| web.spec.as_ref()), "multiadmin-web"),
-        cells: spec.cells.iter().map(|cell| common.cell(spec, cell)).collect(),
+        multiadmin: stateless(
+            spec.multiadmin
+                .as_ref()
+                .and_then(|admin| admin.spec.as_ref()),
+            "multiadmin",
+        ),
+        multiadmin_web: stateless(
+            spec.multiadmin_web
+                .as_ref()
+                .and_then(|web| web.spec.as_ref()),
+            "multiadmin-web",
+        ),
+        cells: spec
+            .cells
+            .iter()
+            .map(|cell| common.cell(spec, cell))
+            .collect(),
         table_groups: common.table_groups(spec),
         superuser: superuser(spec),
         image_pull_policy: common.pull_policy.clone(),
@@ -118,7 +136,9 @@ pub fn resolve(
 /// The spec of a Shard as its TableGroup renders it.
 pub fn shard_spec(group: &TableGroupSpec, shard: &ShardResolvedSpec) -> ShardSpec {
     let pods = shard.pools.values().map(|pool| {
-        pool.replicas_per_cell.unwrap_or(1).saturating_mul(i32::try_from(pool.cells.len()).unwrap_or(i32::MAX))
+        pool.replicas_per_cell
+            .unwrap_or(1)
+            .saturating_mul(i32::try_from(pool.cells.len()).unwrap_or(i32::MAX))
     });
     ShardSpec {
         database_name: group.database_name.clone(),
@@ -131,7 +151,10 @@ pub fn shard_spec(group: &TableGroupSpec, shard: &ShardResolvedSpec) -> ShardSpe
         postgres_config_ref: shard.postgres_config_ref.clone(),
         postgres_config: shard.postgres_config.clone(),
         pools: shard.pools.clone(),
-        pvc_deletion_policy: merge_pvc_policy(shard.pvc_deletion_policy.as_ref(), group.pvc_deletion_policy.as_ref()),
+        pvc_deletion_policy: merge_pvc_policy(
+            shard.pvc_deletion_policy.as_ref(),
+            group.pvc_deletion_policy.as_ref(),
+        ),
         backup: shard.backup.clone().or_else(|| group.backup.clone()),
         global_topo_server: group.global_topo_server.clone(),
         internal_tls: group.internal_tls.clone(),
@@ -146,19 +169,32 @@ pub fn shard_spec(group: &TableGroupSpec, shard: &ShardResolvedSpec) -> ShardSpe
 }
 
 /// The child's policy, member by member over the parent's.
-pub fn merge_pvc_policy(child: Option<&PvcDeletionPolicy>, parent: Option<&PvcDeletionPolicy>) -> Option<PvcDeletionPolicy> {
+pub fn merge_pvc_policy(
+    child: Option<&PvcDeletionPolicy>,
+    parent: Option<&PvcDeletionPolicy>,
+) -> Option<PvcDeletionPolicy> {
     match (child, parent) {
         (None, parent) => parent.cloned(),
         (Some(child), None) => Some(child.clone()),
         (Some(child), Some(parent)) => Some(PvcDeletionPolicy {
-            when_deleted: child.when_deleted.clone().or_else(|| parent.when_deleted.clone()),
-            when_scaled: child.when_scaled.clone().or_else(|| parent.when_scaled.clone()),
+            when_deleted: child
+                .when_deleted
+                .clone()
+                .or_else(|| parent.when_deleted.clone()),
+            when_scaled: child
+                .when_scaled
+                .clone()
+                .or_else(|| parent.when_scaled.clone()),
         }),
     }
 }
 
 /// `status.images` of a cluster (`api.md` 4.2).
-pub fn images_status(cluster: &MultigresCluster, resolved: &ResolvedCluster, defaults: &OperatorDefaults) -> Value {
+pub fn images_status(
+    cluster: &MultigresCluster,
+    resolved: &ResolvedCluster,
+    defaults: &OperatorDefaults,
+) -> Value {
     let pins = cluster.spec.images.clone().unwrap_or_default().pins;
     let source = match pins.named() {
         0 => "defaults",
@@ -173,17 +209,30 @@ pub fn images_status(cluster: &MultigresCluster, resolved: &ResolvedCluster, def
 }
 
 fn superuser(spec: &MultigresClusterSpec) -> String {
-    spec.postgres_superuser.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| "postgres".to_owned())
+    spec.postgres_superuser
+        .clone()
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| "postgres".to_owned())
 }
 
-fn topology(spec: &MultigresClusterSpec, name: &str, namespace: &str) -> (GlobalTopology, GlobalTopoServerRef) {
+fn topology(
+    spec: &MultigresClusterSpec,
+    name: &str,
+    namespace: &str,
+) -> (GlobalTopology, GlobalTopoServerRef) {
     const ROOT: &str = "/multigres/global";
     let given = spec.global_topo_server.clone().unwrap_or_default();
     if let Some(external) = &given.external {
         let reference = GlobalTopoServerRef {
             address: external.endpoints.first().cloned().unwrap_or_default(),
-            root_path: external.root_path.clone().unwrap_or_else(|| ROOT.to_owned()),
-            implementation: external.implementation.clone().unwrap_or_else(|| "etcd".to_owned()),
+            root_path: external
+                .root_path
+                .clone()
+                .unwrap_or_else(|| ROOT.to_owned()),
+            implementation: external
+                .implementation
+                .clone()
+                .unwrap_or_else(|| "etcd".to_owned()),
         };
         return (GlobalTopology::External, reference);
     }
@@ -201,7 +250,7 @@ fn topology(spec: &MultigresClusterSpec, name: &str, namespace: &str) -> (Global
         pvc_deletion_policy: merge_pvc_policy(policy.as_ref(), Some(&cluster)),
         placement: given.placement,
     };
-    (GlobalTopology::Managed(server), reference)
+    (GlobalTopology::Managed(Box::new(server)), reference)
 }
 
 struct Common<'a> {
@@ -221,7 +270,11 @@ impl Common<'_> {
             region: cell.region.clone(),
             images: crate::CellImages {
                 image_pull_policy: Some(self.pull_policy.clone()),
-                image_pull_secrets: spec.images.as_ref().map(|i| i.image_pull_secrets.clone()).unwrap_or_default(),
+                image_pull_secrets: spec
+                    .images
+                    .as_ref()
+                    .map(|i| i.image_pull_secrets.clone())
+                    .unwrap_or_default(),
                 multigateway: self.images.multigateway.clone().unwrap_or_default(),
             },
             multigateway: defaults::gateway(inline.multigateway.as_ref()),
@@ -231,7 +284,11 @@ impl Common<'_> {
             all_cells: self.cells.clone(),
             topology_reconciliation: Some(crate::TopologyReconciliation {
                 register_cell: true,
-                prune_poolers: spec.topology_pruning.as_ref().and_then(|p| p.enabled).unwrap_or(true),
+                prune_poolers: spec
+                    .topology_pruning
+                    .as_ref()
+                    .and_then(|p| p.enabled)
+                    .unwrap_or(true),
             }),
             observability: spec.observability.clone(),
             log_levels: Some(self.log_levels.clone()),
@@ -254,19 +311,34 @@ impl Common<'_> {
                     default: group.default,
                     images: crate::ShardImages {
                         image_pull_policy: Some(self.pull_policy.clone()),
-                        image_pull_secrets: spec.images.as_ref().map(|i| i.image_pull_secrets.clone()).unwrap_or_default(),
+                        image_pull_secrets: spec
+                            .images
+                            .as_ref()
+                            .map(|i| i.image_pull_secrets.clone())
+                            .unwrap_or_default(),
                         multiorch: self.images.multiorch.clone().unwrap_or_default(),
                         multipooler: self.images.multipooler.clone().unwrap_or_default(),
                         postgres: self.images.postgres.clone().unwrap_or_default(),
                     },
-                    shards: group.shards.iter().map(|shard| self.shard(shard, backup.as_ref())).collect(),
-                    pvc_deletion_policy: merge_pvc_policy(group.pvc_deletion_policy.as_ref(), Some(&cluster_policy)),
+                    shards: group
+                        .shards
+                        .iter()
+                        .map(|shard| self.shard(shard, backup.as_ref()))
+                        .collect(),
+                    pvc_deletion_policy: merge_pvc_policy(
+                        group.pvc_deletion_policy.as_ref(),
+                        Some(&cluster_policy),
+                    ),
                     backup: Some(defaults::backup(backup)),
                     global_topo_server: self.topology.clone(),
                     internal_tls: spec.internal_tls.clone(),
                     observability: spec.observability.clone(),
                     log_levels: Some(self.log_levels.clone()),
-                    topology_pruning: Some(spec.topology_pruning.clone().unwrap_or(crate::TopologyPruningConfig { enabled: Some(true) })),
+                    topology_pruning: Some(spec.topology_pruning.clone().unwrap_or(
+                        crate::TopologyPruningConfig {
+                            enabled: Some(true),
+                        },
+                    )),
                     durability_policy: Some(
                         database
                             .durability_policy
@@ -276,7 +348,11 @@ impl Common<'_> {
                     ),
                     postgres_superuser: Some(superuser(spec)),
                     postgres_password_secret_ref: spec.postgres_password_secret_ref.clone(),
-                    cell_topology_labels: spec.cells.iter().map(|cell| (cell.name.clone(), defaults::node_labels(cell))).collect(),
+                    cell_topology_labels: spec
+                        .cells
+                        .iter()
+                        .map(|cell| (cell.name.clone(), defaults::node_labels(cell)))
+                        .collect(),
                 });
             }
         }
@@ -292,7 +368,11 @@ impl Common<'_> {
         }
         let mut pools = inline.pools;
         if pools.is_empty() {
-            let pool = PoolSpec { type_: Some("readWrite".to_owned()), cells: multiorch.cells.clone(), ..PoolSpec::default() };
+            let pool = PoolSpec {
+                type_: Some("readWrite".to_owned()),
+                cells: multiorch.cells.clone(),
+                ..PoolSpec::default()
+            };
             pools.insert("default".to_owned(), pool);
         }
         for pool in pools.values_mut() {
@@ -309,7 +389,10 @@ impl Common<'_> {
             postgres_config: inline.postgres_config,
             pools,
             pvc_deletion_policy: inline.pvc_deletion_policy,
-            backup: Some(defaults::backup(defaults::merge_backup(shard.backup.as_ref(), parent))),
+            backup: Some(defaults::backup(defaults::merge_backup(
+                shard.backup.as_ref(),
+                parent,
+            ))),
         }
     }
 

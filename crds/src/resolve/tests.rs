@@ -3,7 +3,10 @@ use serde_json::json;
 use super::*;
 
 fn cluster(spec: Value) -> MultigresCluster {
-    serde_json::from_value(json!({"metadata": {"name": "minimal", "namespace": "default"}, "spec": spec})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "minimal", "namespace": "default"}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 fn minimal() -> Value {
@@ -14,7 +17,12 @@ fn minimal() -> Value {
 }
 
 fn resolved(spec: Value) -> ResolvedCluster {
-    resolve(&cluster(spec), &Templates::default(), &OperatorDefaults::with_images(&BTreeMap::new())).unwrap()
+    resolve(
+        &cluster(spec),
+        &Templates::default(),
+        &OperatorDefaults::with_images(&BTreeMap::new()),
+    )
+    .unwrap()
 }
 
 /// The worked example of `workloads.md` 18.2.
@@ -23,7 +31,9 @@ fn the_minimal_cluster_resolves_to_the_worked_example() {
     let resolved = resolved(minimal());
     let levels = json!({"pgctld": "info", "multipooler": "info", "multiorch": "info", "multiadmin": "info", "multigateway": "info"});
     let topology = json!({"address": "minimal-global-topo.default.svc:2379", "rootPath": "/multigres/global", "implementation": "etcd"});
-    let GlobalTopology::Managed(server) = &resolved.topology else { panic!("managed") };
+    let GlobalTopology::Managed(server) = &resolved.topology else {
+        panic!("managed")
+    };
     assert_eq!(
         serde_json::to_value(server).unwrap(),
         json!({
@@ -83,9 +93,18 @@ fn problems_name_field_value_and_remedy() {
     let cases = [
         (json!({"cells": []}), "spec.cells"),
         (json!({"durabilityPolicy": "ANY"}), "spec.durabilityPolicy"),
-        (json!({"templateDefaults": {"coreTemplate": "x"}}), "spec.templateDefaults"),
-        (json!({"backup": {"type": "s3", "s3": {"bucket": "b", "region": "r"}}}), "spec.backup.s3"),
-        (json!({"globalTopoServer": {"etcd": {"storage": {"size": "10foo"}}}}), "spec.globalTopoServer.etcd.storage.size"),
+        (
+            json!({"templateDefaults": {"coreTemplate": "x"}}),
+            "spec.templateDefaults",
+        ),
+        (
+            json!({"backup": {"type": "s3", "s3": {"bucket": "b", "region": "r"}}}),
+            "spec.backup.s3",
+        ),
+        (
+            json!({"globalTopoServer": {"etcd": {"storage": {"size": "10foo"}}}}),
+            "spec.globalTopoServer.etcd.storage.size",
+        ),
         (
             json!({"databases": [{"name": "postgres", "default": true, "tablegroups": [{"name": "default", "default": true,
                 "shards": [{"name": "0-inf", "spec": {"pools": {"main": {"cells": ["nowhere"]}}}}]}]}]}),
@@ -97,8 +116,16 @@ fn problems_name_field_value_and_remedy() {
         for (name, value) in patch.as_object().unwrap() {
             spec[name] = value.clone();
         }
-        let problems = resolve(&cluster(spec), &Templates::default(), &OperatorDefaults::default()).unwrap_err();
-        assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), [path]);
+        let problems = resolve(
+            &cluster(spec),
+            &Templates::default(),
+            &OperatorDefaults::default(),
+        )
+        .unwrap_err();
+        assert_eq!(
+            problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(),
+            [path]
+        );
     }
 }
 
@@ -107,15 +134,30 @@ fn samples_resolve() {
     for name in ["minimal", "three-cells", "external-etcd"] {
         let path = format!("{}/../docs/samples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap();
-        let document = text.split("\n---\n").find(|part| part.contains("kind: MultigresCluster")).unwrap();
+        let document = text
+            .split("\n---\n")
+            .find(|part| part.contains("kind: MultigresCluster"))
+            .unwrap();
         let cluster: MultigresCluster = serde_saphyr::from_str(document).unwrap();
-        resolve(&cluster, &Templates::default(), &OperatorDefaults::default()).unwrap();
+        resolve(
+            &cluster,
+            &Templates::default(),
+            &OperatorDefaults::default(),
+        )
+        .unwrap();
     }
 }
 
 #[test]
 fn quantities() {
-    for (text, value) in [("1", Some(1.0)), ("100m", Some(0.1)), ("1Ki", Some(1024.0)), ("1e3", Some(1000.0)), ("10foo", None), ("", None)] {
+    for (text, value) in [
+        ("1", Some(1.0)),
+        ("100m", Some(0.1)),
+        ("1Ki", Some(1024.0)),
+        ("1e3", Some(1000.0)),
+        ("10foo", None),
+        ("", None),
+    ] {
         assert_eq!(check::quantity(text), value, "{text}");
     }
 }
