@@ -60,6 +60,14 @@ pub enum Action {
         /// UID of the object as observed.
         uid: Option<Box<str>>,
     },
+    /// JSON merge patch of everything we desire, with a UID precondition: puts lists back whole, which an apply cannot do when
+    /// somebody else added items of their own.
+    Restore {
+        /// The object with its applied-hash annotation.
+        object: Desired,
+        /// UID of the object as observed.
+        uid: Box<str>,
+    },
     /// POST; an object of that name that exists already is read back.
     Create {
         /// The object.
@@ -137,6 +145,7 @@ impl Action {
     pub fn lane(&self) -> (&Key, Slot) {
         match self {
             Action::Apply { object, .. }
+            | Action::Restore { object, .. }
             | Action::Create { object }
             | Action::Generate { object, .. } => (&object.key, Slot::Content),
             Action::Delete { key, .. } | Action::Metadata { key, .. } => (key, Slot::Content),
@@ -150,10 +159,19 @@ impl Action {
         match self {
             Action::Delete { .. } => Urgency::Deletion,
             Action::Apply { .. }
+            | Action::Restore { .. }
             | Action::Create { .. }
             | Action::Generate { .. }
             | Action::Metadata { .. } => Urgency::Content,
             Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
+        }
+    }
+
+    /// The object that this action puts in place as a whole.
+    pub const fn puts(&self) -> Option<&Desired> {
+        match self {
+            Action::Apply { object, .. } | Action::Restore { object, .. } => Some(object),
+            _ => None,
         }
     }
 
@@ -167,6 +185,7 @@ impl Action {
         match self {
             Action::Apply { uid: None, .. } => "create (apply)",
             Action::Apply { .. } => "apply",
+            Action::Restore { .. } => "restore",
             Action::Create { .. } => "create",
             Action::Generate { replace: None, .. } => "generate",
             Action::Generate { .. } => "replace",

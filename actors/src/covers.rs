@@ -6,18 +6,9 @@ use sha2::{Digest, Sha256};
 use crate::entry::digest;
 use crate::object::{Desired, Kind};
 
-/// Merge keys of the lists inside our objects, by the name of the list (Kubernetes API conventions, `x-kubernetes-list-map-keys`).
-/// Any other list is atomic: equal length, compared element by element.
-const MERGE_KEYS: [(&str, &[&str]); 8] = [
-    ("containers", &["name"]),
-    ("initContainers", &["name"]),
-    ("env", &["name"]),
-    ("volumes", &["name"]),
-    ("volumeMounts", &["mountPath"]),
-    ("ownerReferences", &["uid"]),
-    ("shards", &["name"]),
-    ("imagePullSecrets", &["name"]),
-];
+/// Lists in which others may have items of their own, with the key by which ours are found. Any other list is ours as a whole:
+/// equal length, compared element by element, so that an item somebody added is seen and taken out.
+const MERGE_KEYS: [(&str, &[&str]); 1] = [("ownerReferences", &["uid"])];
 
 /// Maps whose values are quantities, which the server may print differently.
 const QUANTITIES: [&str; 3] = ["limits", "requests", "capacity"];
@@ -275,15 +266,21 @@ mod tests {
             ),
             (
                 json!({"containers": [{"name": "b", "image": "i"}]}),
-                json!({"containers": [{"name": "a"}, {"name": "b", "image": "i", "x": 1}]}),
+                json!({"containers": [{"name": "b", "image": "i", "x": 1}]}),
                 true,
-                "merge list by key",
+                "defaults inside an item are the server's",
+            ),
+            (
+                json!({"containers": [{"name": "b", "image": "i"}]}),
+                json!({"containers": [{"name": "b", "image": "i"}, {"name": "a"}]}),
+                false,
+                "an item that somebody added",
             ),
             (
                 json!({"containers": [{"name": "b", "image": "i"}]}),
                 json!({"containers": [{"name": "b", "image": "j"}]}),
                 false,
-                "merge list with another value",
+                "an item with another value",
             ),
         ];
         for (wanted, found, expected, why) in cases {

@@ -70,10 +70,10 @@ impl<'a, S> Plan<'a, S> {
             if covers::covers(&entry.comparable(), &desired) {
                 entry.covered.set(fingerprint);
             } else {
-                let uid = Some(entry.uid.clone());
+                let uid = entry.uid.clone();
                 self.decision.act(
                     "the object was changed by somebody else",
-                    Action::Apply {
+                    Action::Restore {
                         object: desired,
                         uid,
                     },

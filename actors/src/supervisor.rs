@@ -438,16 +438,13 @@ impl Supervisor {
                 .and_then(|me| store.group_of(me.key()).cloned())
         };
         let referred = self.world.store.borrow().reference(&key).is_some();
-        match &answer.result {
-            Ok(_) if answer.job.planned.action.writes() && !answer.futile => {}
-            Ok(_) => {}
-            Err(Failure::NotLeader) => {}
-            Err(failure) => {
-                tracing::warn!(
-                    actor = %id, object = %key, action = answer.job.planned.action.verb(),
-                    code = failure.code(), error = %failure, "request failed"
-                );
-            }
+        if let Err(failure) = &answer.result
+            && *failure != Failure::NotLeader
+        {
+            tracing::warn!(
+                actor = %id, object = %key, action = answer.job.planned.action.verb(),
+                code = failure.code(), error = %failure, "request failed"
+            );
         }
         let now = self.world.clock.now();
         let mut answer = answer;
@@ -462,21 +459,33 @@ impl Supervisor {
                 self.world.store.borrow_mut().learn_reference(&key, None)
             }
             Ok(Found::Object(entry)) => {
-                let foreign =
-                    entry.owner.as_deref() != Some(id.uid.as_ref()) && entry.uid != id.uid;
-                if foreign
-                    && !key.kind.is_custom()
-                    && entry.owner.is_some() | (key.kind != Kind::PersistentVolumeClaim)
-                {
-                    self.world.store.borrow_mut().fail(
+                let foreign = entry.owner.as_deref() != Some(id.uid.as_ref())
+                    && entry.uid != id.uid
+                    && key.kind != Kind::PersistentVolumeClaim
+                    && !key.kind.is_custom();
+                let puts = answer.job.planned.action.puts();
+                let undone =
+                    puts.is_some_and(|object| !crate::covers::covers(&entry.comparable(), object));
+                let mut store = self.world.store.borrow_mut();
+                if foreign {
+                    store.fail(
                         &key,
                         409,
                         "an object of this name exists already".into(),
                         now,
                     );
+                } else if undone {
+                    // Another writer or a webhook changes it back: slow down instead of fighting.
+                    store.fail(
+                        &key,
+                        0,
+                        "the object is not as written: somebody else changes it".into(),
+                        now,
+                    );
                 } else {
-                    self.world.store.borrow_mut().succeed(&key);
+                    store.succeed(&key);
                 }
+                drop(store);
                 self.world
                     .store
                     .borrow_mut()

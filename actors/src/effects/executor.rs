@@ -56,8 +56,6 @@ pub struct Answer {
     pub job: Job,
     /// What came of it.
     pub result: Result<Found, Failure>,
-    /// The write was sent and did not change the object, though we thought it would.
-    pub futile: bool,
     latency: Duration,
     outcome: Outcome,
 }
@@ -207,7 +205,6 @@ impl Attempt {
             other => other,
         };
         Answer {
-            futile: false,
             job,
             result,
             latency,
@@ -232,6 +229,13 @@ impl Attempt {
                     object.key.path()
                 );
                 let sent = self.write(patch(path, APPLY, &body)).await;
+                self.settle(&object.key, sent).await
+            }
+            Action::Restore { object, uid } => {
+                let mut body = object.body.clone();
+                guard(&mut body, Some(uid));
+                let path = format!("{}?fieldManager=multigres-operator", object.key.path());
+                let sent = self.write(patch(path, MERGE, &body)).await;
                 self.settle(&object.key, sent).await
             }
             Action::Create { object } => {
