@@ -83,16 +83,24 @@ impl Bed {
 
     /// Waits until the API server accepts owner references to our kinds: it learns new kinds only from time to time.
     async fn owners_known(&self) -> anyhow::Result<()> {
-        let api: Api<Secret> = Api::namespaced(self.plane.client(), NAMESPACE);
-        let probe: Secret = serde_json::from_value(json!({
-            "metadata": {"name": "probe", "ownerReferences": [{
-                "apiVersion": "multigres.com/v1alpha1", "kind": "Shard", "name": "x", "uid": "x",
-                "controller": true, "blockOwnerDeletion": true,
-            }]},
-        }))?;
+        let owners = [
+            "MultigresCluster",
+            "TopoServer",
+            "Cell",
+            "TableGroup",
+            "Shard",
+        ]
+        .map(|kind| {
+            json!({
+                "apiVersion": "multigres.com/v1alpha1", "kind": kind, "name": "x", "uid": kind,
+                "blockOwnerDeletion": true,
+            })
+        });
+        let probe: Secret = serde_json::from_value(
+            json!({"metadata": {"name": "probe", "ownerReferences": owners}}),
+        )?;
         let user = kube::Client::try_from(self.as_operator().await?)?;
         let api_as: Api<Secret> = Api::namespaced(user, NAMESPACE);
-        let _ = api;
         let dry = PostParams {
             dry_run: true,
             ..PostParams::default()
