@@ -218,59 +218,35 @@ impl Bench {
     }
 
     fn report(&mut self, count: usize, runs: &[Run]) {
-        let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<f64>>();
-        let mut add = |name: &str, unit: &str, goal: Option<f64>, values: Vec<f64>| {
-            let name = format!("{count} clusters, {name}");
+        type Value = fn(&Run) -> f64;
+        type Row = (&'static str, &'static str, Option<f64>, Value);
+        let seconds = |what, value: Value| (what, "s", None, value);
+        let each = |what, value: Value| (what, "/cluster", None, value);
+        let rows: [Row; 11] = [
+            ("bring-up, operator / raw client", "", Some(1.25), |run| {
+                run.operator.as_secs_f64() / run.raw.as_secs_f64()
+            }),
+            seconds("bring-up, operator", |run| run.operator.as_secs_f64()),
+            seconds("bring-up, raw client", |run| run.raw.as_secs_f64()),
+            (
+                "writes / (objects + 2 per custom resource)",
+                "",
+                Some(1.1),
+                |run| run.writes.ratio,
+            ),
+            each("writes", |run| run.writes.all),
+            each("objects", |run| run.writes.objects),
+            each("writes of status", |run| run.writes.status),
+            each("writes, apply", |run| run.writes.apply),
+            each("writes, create", |run| run.writes.create),
+            each("writes, other", |run| run.writes.other),
+            each("events", |run| run.writes.events),
+        ];
+        for (what, unit, goal, value) in rows {
+            let name = format!("{count} clusters, {what}");
+            let values = runs.iter().map(value).collect();
             self.figures.add(name, unit, goal, values);
-        };
-        let ratio = of(|run| run.operator.as_secs_f64() / run.raw.as_secs_f64());
-        add("bring-up, operator / raw client", "", Some(1.25), ratio);
-        add(
-            "bring-up, operator",
-            "s",
-            None,
-            of(|run| run.operator.as_secs_f64()),
-        );
-        add(
-            "bring-up, raw client",
-            "s",
-            None,
-            of(|run| run.raw.as_secs_f64()),
-        );
-        let ratio = of(|run| run.writes.ratio);
-        add(
-            "writes / (objects + 2 per custom resource)",
-            "",
-            Some(1.1),
-            ratio,
-        );
-        add("writes", "/cluster", None, of(|run| run.writes.all));
-        add("objects", "/cluster", None, of(|run| run.writes.objects));
-        add(
-            "writes of status",
-            "/cluster",
-            None,
-            of(|run| run.writes.status),
-        );
-        add(
-            "writes, apply",
-            "/cluster",
-            None,
-            of(|run| run.writes.apply),
-        );
-        add(
-            "writes, create",
-            "/cluster",
-            None,
-            of(|run| run.writes.create),
-        );
-        add(
-            "writes, other",
-            "/cluster",
-            None,
-            of(|run| run.writes.other),
-        );
-        add("events", "/cluster", None, of(|run| run.writes.events));
+        }
     }
 
     /// Seconds per further cluster, the operator's over the raw client's.
