@@ -442,6 +442,67 @@ impl Entry {
                 map.insert("status".into(), self.status_value());
             }
         }
+        text_quantities(&mut body);
         serde_json::from_value(body)
+    }
+}
+
+/// Kubernetes accepts `cpu: 1` as well as `cpu: "1"` (`api.md` trap T3); the Rust types accept only text.
+fn text_quantities(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map.iter_mut() {
+                if let ("limits" | "requests", Value::Object(amounts)) =
+                    (name.as_str(), &mut *value)
+                {
+                    for amount in amounts.values_mut().filter(|amount| amount.is_number()) {
+                        *amount = Value::String(amount.to_string());
+                    }
+                } else {
+                    text_quantities(value);
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(text_quantities),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numeric_quantity_is_read_as_text() {
+        let spec = r#"{"etcd": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}}}}"#;
+        let entry = Entry {
+            key: Some(Key::new(Kind::TopoServer, "n", "t")),
+            spec: spec.into(),
+            ..Entry::default()
+        };
+        let server: crds::TopoServer = entry.typed().unwrap();
+        let requests = server
+            .spec
+            .etcd
+            .unwrap()
+            .resources
+            .unwrap()
+            .requests
+            .unwrap();
+        assert_eq!(requests["cpu"].0, "1");
+    }
+
+    #[test]
+    fn a_crash_looping_sidecar_is_seen() {
+        let json = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+            "status": {"phase": "Pending", "initContainerStatuses": [{"restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}"#;
+        let entry = serde_json::from_str::<Watched>(json)
+            .unwrap()
+            .trim(Kind::Pod)
+            .unwrap();
+        assert_eq!(
+            entry.pod.unwrap().trouble.as_deref(),
+            Some("CrashLoopBackOff")
+        );
     }
 }

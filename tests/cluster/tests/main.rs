@@ -419,8 +419,8 @@ async fn killed_at_any_instant_it_ends_the_same() {
     }
 }
 
-/// Kills per run.
-const KILLS: usize = 10;
+/// Kills per run; each costs a bring-up, so a run that must stay short makes few.
+const KILLS: usize = 6;
 
 /// A ConfigMap is told apart from one that was changed: only the changed one is written.
 #[tokio::test(flavor = "multi_thread")]
