@@ -4,9 +4,10 @@
 use std::rc::Rc;
 
 use actix::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Event, Planned};
+use crate::object::Kind;
 use crate::room::{ActorId, ExitNotice, Inspect, Stop, Wake};
 use crate::status::{self, Condition};
 use crate::world::World;
@@ -43,12 +44,12 @@ impl Stub {
         self.world.inbox_taken(&self.id);
         let now = self.world.clock.now();
         let before = me.status_value();
+        let base = complete(before.clone(), me.key().kind);
         let conditions = [
             Condition::new("Ready", false, "ActorStalled", &self.reason),
             Condition::new("Stalled", true, "ActorStalled", &self.reason),
         ];
-        let next =
-            status::with_conditions(before.clone(), &before, &conditions, me.generation, now);
+        let next = status::with_conditions(base, &before, &conditions, me.generation, now);
         if next == before {
             return;
         }
@@ -72,6 +73,28 @@ impl Stub {
             },
         );
     }
+}
+
+/// The status with what the schema requires of its kind (`api.md` trap T11); what is there stays.
+fn complete(status: Value, kind: Kind) -> Value {
+    let mut fields = match status {
+        Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let required: &[(&str, Value)] = match kind {
+        Kind::Cell => &[
+            ("gatewayReplicas", json!(0)),
+            ("gatewayReadyReplicas", json!(0)),
+        ],
+        Kind::TableGroup => &[("readyShards", json!(0)), ("totalShards", json!(0))],
+        Kind::Shard => &[("orchReady", json!(false)), ("poolsReady", json!(false))],
+        _ => &[],
+    };
+    for (name, value) in required {
+        fields.entry(*name).or_insert_with(|| value.clone());
+    }
+    fields.insert("phase".into(), "Degraded".into());
+    Value::Object(fields)
 }
 
 impl Actor for Stub {
