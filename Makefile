@@ -41,7 +41,7 @@ lint: rust ## Formatting, clippy, dependency policy, drift of generated files
 bench: rust go ## Measure a fleet of clusters; figures in target/bench.json
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --profile dist --locked --package multigres-operator
-	MULTIGRES_OPERATOR_BINARY=$(TARGET)/dist/multigres-operator cargo run --release --locked --package scale
+	MULTIGRES_OPERATOR_BINARY=$(abspath $(TARGET))/dist/multigres-operator cargo run --release --locked --package scale
 
 generate: rust ## Write the custom resource definitions of the chart from the types
 	cargo run --locked --package crds --features schema --bin generate
