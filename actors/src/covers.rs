@@ -4,7 +4,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::entry::digest;
-use crate::object::{Desired, Kind};
+use crate::object::Desired;
 
 /// Lists in which others may have items of their own, with the key by which ours are found. Any other list is ours as a whole:
 /// equal length, compared element by element, so that an item somebody added is seen and taken out.
@@ -195,16 +195,12 @@ fn quantity(value: &Value) -> Result<i128, String> {
         .ok_or(text)
 }
 
-/// Fields the server decides or that only matter at creation, so that a difference is no drift.
-pub const fn compared(kind: Kind) -> bool {
-    !matches!(kind, Kind::Pod | Kind::PersistentVolumeClaim | Kind::Secret)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::object::Kind;
 
     fn desired(spec: Value) -> Desired {
         let body = json!({"metadata": {"name": "a", "namespace": "b", "labels": {"x": "1"}}, "spec": spec});

@@ -7,7 +7,7 @@ use crate::covers;
 use crate::entry::{APPLIED_HASH, digest};
 use crate::object::{Desired, Kind};
 use crate::room::Observed;
-use crate::status::Obstacle;
+use crate::status::{self, Computed, Obstacle, State};
 
 /// Collects what a room wants.
 pub struct Plan<'a, S> {
@@ -167,6 +167,22 @@ impl<'a, S> Plan<'a, S> {
             reason: "ConfigError",
             message: format!("cannot build the objects: {error}"),
         });
+    }
+}
+
+impl Plan<'_, State> {
+    /// Adds the status write, if there is something to say, and hands the decision out.
+    pub fn conclude(mut self, computed: Computed) -> Decision<State> {
+        let mut trail = self.decision.state.trail;
+        status::write(
+            &mut self.decision,
+            &mut trail,
+            &self.observed.me,
+            computed,
+            self.now,
+        );
+        self.decision.state.trail = trail;
+        self.decision
     }
 }
 

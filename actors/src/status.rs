@@ -150,6 +150,13 @@ const COUNTS_TRAIL: SignedDuration = SignedDuration::from_millis(500);
 /// Since when a difference in mere counts waits; part of a room's state.
 pub type Trail = Option<Timestamp>;
 
+/// What an actor that writes a status remembers between decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct State {
+    /// Since when a mere count waits.
+    pub trail: Trail,
+}
+
 /// A computed status: phase, message, conditions and the kind's own fields.
 #[derive(Clone, Debug)]
 pub struct Computed {

@@ -1,22 +1,14 @@
 //! What a Cell needs next.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{objects, status};
 use crate::action::Decision;
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::Trail;
+pub use crate::status::State;
 use crate::topology::{self, Topology};
-
-/// What a CellActor remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
-    /// Since when a mere count waits.
-    pub trail: Trail,
-}
 
 /// The decision of a CellActor.
 pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<State> {
@@ -55,8 +47,5 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         plan.prune(Kind::Service, &surplus);
     }
     let computed = status::compute(&plan, &wanted);
-    let mut trail = plan.decision.state.trail;
-    crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
-    plan.decision.state.trail = trail;
-    plan.decision
+    plan.conclude(computed)
 }

@@ -1,9 +1,8 @@
 //! What a MultigresCluster needs next.
 
 use crds::MultigresCluster;
-use crds::resolve::{OperatorDefaults, Templates, resolve};
+use crds::resolve::{OperatorDefaults, Templates, images_status, resolve};
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{objects, status};
@@ -11,17 +10,11 @@ use crate::action::{Action, Decision};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::{Obstacle, Trail};
+use crate::status::Obstacle;
+pub use crate::status::State;
 
 /// Finalizer of the Go operator. Nothing of ours waits for it, so it is taken off when it would hold a deletion up.
 const GO_FINALIZER: &str = "multigres.com/cluster-cleanup";
-
-/// What a ClusterActor remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
-    /// Since when a mere count waits.
-    pub trail: Trail,
-}
 
 /// The decision of a ClusterActor.
 pub fn decide(
@@ -36,6 +29,7 @@ pub fn decide(
         return plan.decision;
     }
     let mut wanted = Vec::new();
+    let mut images = None;
     match observed.me.typed::<MultigresCluster>() {
         Err(error) => plan.unbuildable(&error),
         Ok(cluster) => match resolve(&cluster, &Templates::default(), defaults) {
@@ -45,10 +39,13 @@ pub fn decide(
                     reason: "ConfigError",
                     message: problem.to_string(),
                 })),
-            Ok(resolved) => match objects::render(&cluster, &resolved) {
-                Err(error) => plan.unbuildable(&error),
-                Ok(objects) => wanted = objects,
-            },
+            Ok(resolved) => {
+                images = Some(images_status(&cluster, &resolved, defaults));
+                match objects::render(&cluster, &resolved) {
+                    Err(error) => plan.unbuildable(&error),
+                    Ok(objects) => wanted = objects,
+                }
+            }
         },
     }
     for desired in &wanted {
@@ -57,11 +54,8 @@ pub fn decide(
     if plan.obstacles.is_empty() {
         tidy(&mut plan, &wanted);
     }
-    let computed = status::compute(&plan, &wanted, defaults);
-    let mut trail = plan.decision.state.trail;
-    crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
-    plan.decision.state.trail = trail;
-    plan.decision
+    let computed = status::compute(&plan, &wanted, images);
+    plan.conclude(computed)
 }
 
 /// Workloads and Services that the spec no longer asks for go. Children that hold pods or volumes stay: this version never

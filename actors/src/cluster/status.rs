@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use crds::resolve::OperatorDefaults;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
@@ -14,11 +13,7 @@ use crate::status::{Computed, Condition, Phase, kstatus};
 use crate::topology::{condition, current, phase};
 
 /// Computes the status from the children that are wanted now.
-pub fn compute(
-    plan: &Plan<'_, State>,
-    wanted: &[Desired],
-    defaults: &OperatorDefaults,
-) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], images: Option<Value>) -> Computed {
     let children: Vec<(Kind, Option<&Rc<Entry>>)> = wanted
         .iter()
         .filter(|desired| {
@@ -63,7 +58,7 @@ pub fn compute(
     let mut fields = Map::new();
     fields.insert("cells".into(), cells(plan, wanted));
     fields.insert("databases".into(), databases(plan, wanted));
-    if let Some(images) = images(plan, defaults) {
+    if let Some(images) = images {
         fields.insert("images".into(), images);
     }
     Computed {
@@ -198,13 +193,6 @@ fn databases(plan: &Plan<'_, State>, wanted: &[Desired]) -> Value {
     sums.into_iter()
         .map(|(name, (ready, total))| (name, json!({"readyShards": ready, "totalShards": total})))
         .collect()
-}
-
-fn images(plan: &Plan<'_, State>, defaults: &OperatorDefaults) -> Option<Value> {
-    let cluster: crds::MultigresCluster = plan.observed.me.typed().ok()?;
-    let resolved =
-        crds::resolve::resolve(&cluster, &crds::resolve::Templates::default(), defaults).ok()?;
-    serde_json::to_value(crds::resolve::images_status(&cluster, &resolved, defaults)).ok()
 }
 
 /// Children that the spec no longer names but that hold pods or volumes.

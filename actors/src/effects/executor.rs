@@ -12,7 +12,7 @@ use super::certificate::{self, Material};
 use super::kubernetes::{Answered, Call, Failure, Kubernetes};
 use super::lanes::{Job, Lanes};
 use super::window::{Outcome, Window};
-use crate::action::{Action, Event, Planned, Recipe, Slot};
+use crate::action::{Action, Event, Planned, Recipe};
 use crate::clock::Clock;
 use crate::entry::{Entry, Watched};
 use crate::object::{Key, Kind};
@@ -198,7 +198,6 @@ impl Attempt {
         let result = match result {
             // Unknown outcome: look before anything else is decided.
             Err(Failure::Lost(why)) => match self.read(job.planned.action.lane().0).await {
-                Ok(found) if job.planned.action.writes() => Ok(found),
                 Ok(found) => Ok(found),
                 Err(_) => Err(Failure::Lost(why)),
             },
@@ -459,9 +458,4 @@ fn found(kind: Kind, body: &[u8]) -> Result<Found, Failure> {
     Ok(watched
         .trim(kind)
         .map_or(Found::Nothing, |entry| Found::Object(Box::new(entry))))
-}
-
-/// The part of an object that an answer is about.
-pub fn is_status(answer: &Answer) -> bool {
-    answer.job.planned.action.lane().1 == Slot::Status
 }

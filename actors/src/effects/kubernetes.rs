@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 /// A request as it goes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -80,14 +78,6 @@ impl ApiServer {
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Status {
-    reason: String,
-    message: String,
-    code: u16,
-}
-
 impl Kubernetes for ApiServer {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
         let client = self.client.clone();
@@ -110,15 +100,5 @@ impl Kubernetes for ApiServer {
                 Err(_) => Err(Failure::Lost(format!("none within {CALL_DEADLINE:?}"))),
             }
         })
-    }
-}
-
-/// Reads a Status body; for transports that hand out raw answers.
-pub fn refused(code: u16, body: &[u8]) -> Failure {
-    let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    Failure::Refused {
-        code: if status.code == 0 { code } else { status.code },
-        reason: status.reason,
-        message: status.message,
     }
 }

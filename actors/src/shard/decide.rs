@@ -1,7 +1,6 @@
 //! What a Shard needs next.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{objects, status};
 use crate::action::{Decision, Recipe};
@@ -9,19 +8,13 @@ use crate::cluster::decide::release;
 use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::{Obstacle, Trail};
+use crate::status::Obstacle;
+pub use crate::status::State;
 use crate::store::Reference;
 use crate::topology::{self, Topology};
 
 /// Finalizer of the Go operator; see `cluster::decide`.
 const GO_FINALIZER: &str = "multigres.com/shard-pvc-orphan";
-
-/// What a ShardActor remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
-    /// Since when a mere count waits.
-    pub trail: Trail,
-}
 
 /// The decision of a ShardActor.
 pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<State> {
@@ -37,6 +30,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             None
         }
     };
+    let mut multiorch = Vec::new();
     if let Some(shard) = &shard {
         let cluster = observed
             .me
@@ -48,14 +42,18 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         }
         match objects::render(shard) {
             Err(error) => plan.unbuildable(&error),
-            Ok(objects) => keep(&mut plan, objects, &topology),
+            Ok(objects) => {
+                multiorch = objects
+                    .multiorch
+                    .iter()
+                    .map(|desired| desired.key.clone())
+                    .collect();
+                keep(&mut plan, objects, &topology);
+            }
         }
     }
-    let computed = status::compute(&plan, shard.as_ref());
-    let mut trail = plan.decision.state.trail;
-    crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
-    plan.decision.state.trail = trail;
-    plan.decision
+    let computed = status::compute(&plan, shard.as_ref(), &multiorch);
+    plan.conclude(computed)
 }
 
 fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &Topology) {

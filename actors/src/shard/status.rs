@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 use super::decide::State;
 use crate::action::WantReason;
 use crate::health::{self, Replicas};
-use crate::object::Kind;
+use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::pool;
 use crate::status::{Computed, Condition, Obstacle, Phase, kstatus};
@@ -23,7 +23,7 @@ const WAITING: &str =
     "waiting for pool pods, and for multiorch, which starts once the topology is Ready";
 
 /// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
-pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, multiorch: &[Key]) -> Computed {
     let names = shard.map(pool::wanted_pods).unwrap_or_default();
     let observed = plan.observed;
     let ready = names.iter().filter(|key| {
@@ -35,7 +35,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> Computed 
         wanted: names.len(),
         ready: ready.count(),
     };
-    let orch = orch_ready(plan, shard);
+    let orch = orch_ready(plan, multiorch);
     let found = health::of_pods(
         observed.controlled(Kind::Pod).chain(
             observed
@@ -120,13 +120,10 @@ fn obstacles(plan: &Plan<'_, State>) -> Vec<Obstacle> {
     plan.obstacles.iter().cloned().chain(stalled).collect()
 }
 
-fn orch_ready(plan: &Plan<'_, State>, shard: Option<&crds::Shard>) -> bool {
-    let Some(Ok(objects)) = shard.map(super::objects::render) else {
-        return false;
-    };
-    !objects.multiorch.is_empty()
-        && objects.multiorch.iter().all(|desired| {
-            let workload = plan.observed.get(&desired.key);
+fn orch_ready(plan: &Plan<'_, State>, multiorch: &[Key]) -> bool {
+    !multiorch.is_empty()
+        && multiorch.iter().all(|key| {
+            let workload = plan.observed.get(key);
             workload.is_some() && Replicas::of(workload).satisfied()
         })
 }

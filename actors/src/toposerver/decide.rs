@@ -1,20 +1,12 @@
 //! What a TopoServer needs next.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{objects, status};
 use crate::action::Decision;
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::Trail;
-
-/// What a TopoServerActor remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
-    /// Since when a mere count waits.
-    pub trail: Trail,
-}
+pub use crate::status::State;
 
 /// The decision of a TopoServerActor.
 pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<State> {
@@ -34,8 +26,5 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         plan.keep(desired.clone());
     }
     let computed = status::compute(&plan, &wanted);
-    let mut trail = plan.decision.state.trail;
-    crate::status::write(&mut plan.decision, &mut trail, &observed.me, computed, now);
-    plan.decision.state.trail = trail;
-    plan.decision
+    plan.conclude(computed)
 }
