@@ -40,6 +40,8 @@ pub struct Settings {
     pub namespace: String,
     /// Name of this process in events.
     pub identity: String,
+    /// Longest wait for the answer to a request; below the margin of the lease.
+    pub call_deadline: Duration,
     /// `MULTIGRES_IMAGE_*` variables that are set.
     pub image_overrides: BTreeMap<String, String>,
     /// Test hooks.
@@ -55,6 +57,8 @@ pub trait Actors: Send + Sync + 'static {
     fn inspect(&self, what: Inspection) -> Answer<'_, Option<Value>>;
     /// All metrics; empty when the actors are gone.
     fn samples(&self) -> Answer<'_, Vec<Sample>>;
+    /// A sign of life; false when the actors are gone.
+    fn alive(&self) -> Answer<'_, bool>;
     /// Ready to work.
     ///
     /// # Errors
@@ -69,6 +73,10 @@ impl Actors for Handle {
 
     fn samples(&self) -> Answer<'_, Vec<Sample>> {
         Box::pin(Handle::samples(self))
+    }
+
+    fn alive(&self) -> Answer<'_, bool> {
+        Box::pin(Handle::alive(self))
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -108,6 +116,7 @@ impl Engine {
                 let settings = actors::operator::Settings {
                     namespace: settings.namespace,
                     identity: settings.identity,
+                    call_deadline: settings.call_deadline,
                     image_overrides: settings.image_overrides,
                     io,
                     hooks: settings.hooks,

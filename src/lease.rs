@@ -22,7 +22,13 @@ pub struct Timing {
     pub retry: Duration,
     /// Limit of one request; an answer that comes later counts as unknown.
     pub request: Duration,
+    /// Limit of a write that needs the leadership: over before another process may lead, since it is sent before
+    /// `renew_deadline` is reached and the rest of the lease is longer. At most 4 s, which no healthy write takes.
+    pub write: Duration,
 }
+
+/// Longest write whatever the lease.
+const LONGEST_WRITE: Duration = Duration::from_secs(4);
 
 impl From<Duration> for Timing {
     fn from(lease: Duration) -> Self {
@@ -32,6 +38,7 @@ impl From<Duration> for Timing {
             renew_deadline: lease * 2 / 3,
             retry: lease * 2 / 15,
             request: lease / 3,
+            write: (lease * 4 / 15).min(LONGEST_WRITE),
         }
     }
 }
@@ -190,6 +197,7 @@ mod tests {
         renew_deadline: Duration::from_secs(10),
         retry: Duration::from_secs(2),
         request: Duration::from_secs(5),
+        write: Duration::from_secs(4),
     };
 
     fn by(holder: &str, seconds: i32) -> Lease {

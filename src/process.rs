@@ -130,6 +130,7 @@ impl Process {
         let settings = Settings {
             namespace: environment.namespace.clone(),
             identity: environment.name.clone(),
+            call_deadline: Timing::from(args.lease_duration).write,
             image_overrides: environment.image_overrides.clone(),
             hooks,
         };

@@ -17,13 +17,22 @@ const VARIABLE: &str = "RUST_LOG";
 /// # Errors
 /// The text when it is not a list of levels and `target=level` pairs.
 pub fn directives(text: Option<&str>) -> Result<Targets, String> {
-    match text.map(str::trim) {
-        None | Some("") => Ok(Targets::new().with_default(LevelFilter::INFO)),
-        Some(text) => text
+    let text = text.map(str::trim).unwrap_or_default();
+    let given = match text {
+        "" => Targets::new().with_default(LevelFilter::INFO),
+        text => text
             .parse()
-            .map_err(|error| format!("{VARIABLE} {text:?} is not understood: {error}")),
+            .map_err(|error| format!("{VARIABLE} {text:?} is not understood: {error}"))?,
+    };
+    if text.contains(CLIENT) {
+        return Ok(given);
     }
+    Ok(given.with_target(CLIENT, LevelFilter::OFF))
 }
+
+/// The client logs each failed request as an error; who made the request knows better what it means, and says so. Whoever
+/// wants these lines names the target.
+const CLIENT: &str = "kube_client";
 
 /// Starts logging. The first call in a process wins; later ones (tests) change nothing.
 ///
@@ -53,6 +62,7 @@ mod tests {
             let targets = directives(text).unwrap();
             assert!(targets.would_enable("actors", &Level::INFO));
             assert!(!targets.would_enable("actors", &Level::DEBUG));
+            assert!(!targets.would_enable("kube_client::client", &Level::ERROR));
         }
     }
 
@@ -61,6 +71,9 @@ mod tests {
         let targets = directives(Some("warn,actors=debug")).unwrap();
         assert!(targets.would_enable("actors::shard", &Level::DEBUG));
         assert!(!targets.would_enable("kube", &Level::INFO));
+        assert!(!targets.would_enable("kube_client::client", &Level::ERROR));
+        let targets = directives(Some("info,kube_client=error")).unwrap();
+        assert!(targets.would_enable("kube_client::client", &Level::ERROR));
     }
 
     #[test]

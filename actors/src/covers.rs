@@ -55,6 +55,20 @@ pub fn hash(body: &Value) -> String {
         .collect()
 }
 
+/// What `Entry::covered` holds for an object that is put with its `applied-hash` annotation; never 0.
+pub fn fingerprint(put: &Desired) -> u64 {
+    let hash = put
+        .body
+        .pointer("/metadata/annotations/multigres.com~1applied-hash")
+        .and_then(Value::as_str);
+    fingerprint_of(hash.unwrap_or_default())
+}
+
+/// The same from the hash itself.
+pub fn fingerprint_of(hash: &str) -> u64 {
+    digest(hash.as_bytes()).max(1)
+}
+
 /// True when `observed` (see `Entry::comparable`) holds every field of `desired`.
 pub fn covers(observed: &Value, desired: &Desired) -> bool {
     let Some(body) = desired.body.as_object() else {

@@ -1,7 +1,7 @@
 //! The operator's actors: one per cluster, cell, topology server, table group, shard and pool × cell.
 //!
-//! Start reading at [`operator`] (what the process sees), then [`supervisor`] (who lives, who is told) and [`room`] (what all
-//! actors share). Each room is a folder with `decide` (what next), `objects` (what it makes) and `status` (what it says).
+//! Start reading at [`operator`] (what the process sees), then [`supervisor`] (who lives, who is told), [`room`] and [`life`]
+//! (what all actors share). Each room is a folder with `decide` (what next), `objects` (what it makes) and `status` (what it says).
 
 pub mod action;
 pub mod cell;
@@ -10,9 +10,11 @@ pub mod cluster;
 pub mod covers;
 pub mod effects;
 pub mod entry;
+pub mod findings;
 pub mod health;
 pub mod informers;
 pub mod labels;
+pub mod life;
 pub mod metric;
 pub mod object;
 pub mod operator;

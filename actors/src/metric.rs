@@ -141,6 +141,12 @@ fn process(world: &World, restarts: u64) -> Vec<Sample> {
             restarts as f64,
         ),
         gauge(
+            "multigres_operator_findings",
+            "Objects about which something is noted that should not be; introspection names them",
+            Vec::new(),
+            world.findings.borrow().len() as f64,
+        ),
+        gauge(
             "multigres_operator_inbox_depth",
             "Changed objects that actors have not looked at yet",
             Vec::new(),

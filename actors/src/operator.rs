@@ -16,7 +16,7 @@ use crate::effects::kubernetes::{ApiServer, Kubernetes};
 use crate::informers;
 use crate::metric::Sample;
 use crate::object::Kind;
-use crate::supervisor::{Collect, Drain, Inflow, Question, Supervisor};
+use crate::supervisor::{Collect, Drain, Inflow, Ping, Question, Supervisor};
 use crate::world::World;
 
 pub use crate::effects::executor::Leadership;
@@ -32,6 +32,8 @@ pub struct Settings {
     pub identity: String,
     /// `MULTIGRES_IMAGE_*` variables that are set.
     pub image_overrides: BTreeMap<String, String>,
+    /// Longest wait for the answer to a request; below the margin of the lease.
+    pub call_deadline: Duration,
     /// Threads for I/O.
     pub io: tokio::runtime::Handle,
     /// Test hooks.
@@ -57,7 +59,7 @@ pub async fn start(
     leadership: watch::Receiver<Leadership>,
     settings: Settings,
 ) -> Handle {
-    let api = Arc::new(ApiServer::new(client.clone()));
+    let api = Arc::new(ApiServer::new(client.clone(), settings.call_deadline));
     let (handle, inflow, epoch) = start_with(api, leadership.clone(), &settings, Clock::system());
     let mut waiting = leadership.clone();
     let _ = tokio::time::timeout(LEASE_GRACE, waiting.wait_for(Leadership::holds)).await;
@@ -147,6 +149,11 @@ impl Handle {
     /// All metrics.
     pub async fn samples(&self) -> Vec<Sample> {
         self.supervisor.send(Collect).await.unwrap_or_default()
+    }
+
+    /// The actors' thread answers; False when the supervisor is gone.
+    pub async fn alive(&self) -> bool {
+        self.supervisor.send(Ping).await.is_ok()
     }
 
     /// Informers synced and the supervisor alive.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::action::{Action, Decision, Recipe};
 use crate::covers;
-use crate::entry::{APPLIED_HASH, digest};
+use crate::entry::APPLIED_HASH;
 use crate::object::{Desired, Kind};
 use crate::room::Observed;
 use crate::status::{self, Computed, Obstacle, State};
@@ -56,8 +56,10 @@ impl<'a, S> Plan<'a, S> {
             ));
             return false;
         }
-        let fingerprint = digest(hash.as_bytes()).max(1);
-        if entry.hash.as_deref() != Some(hash.as_str()) {
+        let fingerprint = covers::fingerprint_of(&hash);
+        if entry.covered.get() == fingerprint {
+            // Compared before, or written in vain: nothing about it changed since.
+        } else if entry.hash.as_deref() != Some(hash.as_str()) {
             let uid = Some(entry.uid.clone());
             self.decision.act(
                 "the desired object changed",
@@ -66,19 +68,17 @@ impl<'a, S> Plan<'a, S> {
                     uid,
                 },
             );
-        } else if entry.covered.get() != fingerprint {
-            if covers::covers(&entry.comparable(), &desired) {
-                entry.covered.set(fingerprint);
-            } else {
-                let uid = entry.uid.clone();
-                self.decision.act(
-                    "the object was changed by somebody else",
-                    Action::Restore {
-                        object: desired,
-                        uid,
-                    },
-                );
-            }
+        } else if covers::covers(&entry.comparable(), &desired) {
+            entry.covered.set(fingerprint);
+        } else {
+            let uid = entry.uid.clone();
+            self.decision.act(
+                "the object was changed by somebody else",
+                Action::Restore {
+                    object: desired,
+                    uid,
+                },
+            );
         }
         true
     }

@@ -7,8 +7,9 @@ use actix::prelude::*;
 use serde_json::{Value, json};
 
 use crate::action::{Action, Event, Planned};
+use crate::life::{ExitNotice, RETELL};
 use crate::object::Kind;
-use crate::room::{ActorId, ExitNotice, Inspect, Stop, Wake};
+use crate::room::{ActorId, Inspect, PoolReport, Report, Stop, Wake};
 use crate::status::{self, Condition};
 use crate::world::World;
 
@@ -31,10 +32,15 @@ impl Stub {
         }
     }
 
-    fn tell(&self) {
-        if self.id.pool.is_some() {
-            self.world
-                .report(&self.id, crate::supervisor::stalled_report(&self.reason));
+    fn tell(&self, ctx: &mut Context<Self>) {
+        if let Some(from) = self.id.pool.clone() {
+            let report = PoolReport {
+                wants: Vec::new(),
+                stalled: Some(self.reason.clone()),
+            };
+            if !self.world.tell(&self.id, Report { from, report }) {
+                ctx.run_later(RETELL, |stub, ctx| stub.tell(ctx));
+            }
             return;
         }
         let Some(observed) = self.world.snapshot(&self.id) else {
@@ -104,8 +110,16 @@ impl Actor for Stub {
 impl Handler<Wake> for Stub {
     type Result = ();
 
-    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
-        self.tell();
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.tell(ctx);
+    }
+}
+
+impl Handler<Report> for Stub {
+    type Result = ();
+
+    fn handle(&mut self, _: Report, _: &mut Self::Context) {
+        // The next life asks the pools again.
     }
 }
 

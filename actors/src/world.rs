@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::action::{Action, Planned};
 use crate::clock::Clock;
 use crate::effects::executor::Executor;
+use crate::findings::Findings;
 use crate::object::{Key, Kind};
-use crate::room::{ActorId, Inspect, Observed, PoolReport, Stop, Wake};
+use crate::room::{ActorId, Inspect, Observed, Report, Stop, Wake};
 use crate::store::{Reference, Store};
 
 /// Called before each decision with the actor, its resource and the incarnation; for tests that force a panic.
@@ -65,6 +66,8 @@ pub struct Seat {
     pub incarnation: u64,
     /// Its address.
     pub wake: Recipient<Wake>,
+    /// Its address, for what pools tell.
+    pub report: Recipient<Report>,
     /// Its address, for questions.
     pub inspect: Recipient<Inspect>,
     /// Its address, for the end.
@@ -85,10 +88,11 @@ pub struct World {
     pub defaults: crds::resolve::OperatorDefaults,
     /// Every kind was listed at least once.
     pub synced: Cell<bool>,
+    /// See [`Findings`].
+    pub findings: RefCell<Findings>,
     /// Who sits where.
     pub seats: RefCell<BTreeMap<ActorId, Seat>>,
     inboxes: RefCell<BTreeMap<ActorId, Inbox>>,
-    reports: RefCell<BTreeMap<ActorId, PoolReport>>,
     referrers: RefCell<BTreeMap<ActorId, BTreeSet<Key>>>,
 }
 
@@ -107,9 +111,9 @@ impl World {
             hooks,
             defaults,
             synced: Cell::new(false),
+            findings: RefCell::default(),
             seats: RefCell::default(),
             inboxes: RefCell::default(),
-            reports: RefCell::default(),
             referrers: RefCell::default(),
         }
     }
@@ -143,19 +147,12 @@ impl World {
                 (key, state)
             })
             .collect();
-        let wants = self
-            .reports
-            .borrow()
-            .iter()
-            .filter(|(pool, _)| pool.uid == id.uid)
-            .filter_map(|(pool, report)| Some((pool.pool.clone()?, report.clone())))
-            .collect();
         Some(Observed {
             me,
             group,
             troubles,
             references,
-            wants,
+            wants: BTreeMap::new(),
         })
     }
 
@@ -190,21 +187,22 @@ impl World {
         self.executor.borrow_mut().submit(id, planned);
     }
 
-    /// Takes in what a pool tells its shard.
-    pub fn report(&self, pool: &ActorId, report: PoolReport) {
-        let changed = self.reports.borrow().get(pool) != Some(&report);
-        if changed {
-            self.reports.borrow_mut().insert(pool.clone(), report);
-            let shard = ActorId::custom(Kind::Shard, &pool.uid);
-            let key = self
-                .store
-                .borrow()
-                .by_uid(&pool.uid)
-                .map(|entry| entry.key().clone());
-            if let Some(key) = key {
-                self.wake(&shard, &key);
-            }
-        }
+    /// The pools of a shard that have a seat.
+    pub fn pools_of(&self, shard: &str) -> Vec<ActorId> {
+        let seats = self.seats.borrow();
+        let pools = seats
+            .keys()
+            .filter(|id| id.pool.is_some() && *id.uid == *shard);
+        pools.cloned().collect()
+    }
+
+    /// Sends what a pool tells its shard. False when the shard has no seat or its mailbox is full: to be told again.
+    pub fn tell(&self, pool: &ActorId, report: Report) -> bool {
+        let shard = ActorId::custom(Kind::Shard, &pool.uid);
+        let seats = self.seats.borrow();
+        seats
+            .get(&shard)
+            .is_some_and(|seat| seat.report.try_send(report).is_ok())
     }
 
     /// Declares which user objects an actor depends on; unknown ones are read.
@@ -250,9 +248,9 @@ impl World {
     /// An actor's resource is gone: nothing of it stays.
     pub fn forget(&self, id: &ActorId) {
         self.inboxes.borrow_mut().remove(id);
-        self.reports.borrow_mut().remove(id);
         self.referrers.borrow_mut().remove(id);
         self.executor.borrow_mut().forget(id);
+        self.findings.borrow_mut().forget(id);
         self.trim_references();
     }
 

@@ -34,9 +34,9 @@ pub fn router(probe: Probe) -> Router {
 }
 
 async fn healthz(State(probe): State<Probe>) -> (StatusCode, String) {
-    match timeout(ALIVE, probe.actors.samples()).await {
-        Ok(samples) if !samples.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
-        Ok(_) => (
+    match timeout(ALIVE, probe.actors.alive()).await {
+        Ok(true) => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(false) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the actors are gone\n".to_owned(),
         ),

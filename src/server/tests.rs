@@ -51,6 +51,16 @@ impl Actors for Stage {
         })
     }
 
+    fn alive(&self) -> Answer<'_, bool> {
+        Box::pin(async move {
+            if self.hangs {
+                std::future::pending().await
+            } else {
+                true
+            }
+        })
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.unready {
             Err("pods are not listed yet".to_owned())

@@ -63,33 +63,34 @@ pub trait Kubernetes: Send + Sync + 'static {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
 }
 
-/// Longest wait for an answer; below the margin of the lease, so that a write of a lost leader is over when another one begins.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(4);
-
 /// The real server.
 pub struct ApiServer {
     client: kube::Client,
+    deadline: Duration,
 }
 
 impl ApiServer {
-    /// Talks through `client`.
-    pub const fn new(client: kube::Client) -> Self {
-        Self { client }
+    /// Talks through `client`. `deadline` is the longest wait for an answer: below the margin of the lease, so that a write
+    /// of a lost leader is over when another one begins.
+    pub const fn new(client: kube::Client, deadline: Duration) -> Self {
+        Self { client, deadline }
     }
 }
 
 impl Kubernetes for ApiServer {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
         let client = self.client.clone();
+        let deadline = self.deadline;
         Box::pin(async move {
-            let mut request = http::Request::builder().method(call.method).uri(&call.path);
+            let uri = timed(&call, deadline);
+            let mut request = http::Request::builder().method(call.method).uri(uri);
             if !call.content_type.is_empty() {
                 request = request.header(http::header::CONTENT_TYPE, call.content_type);
             }
             let request = request
                 .body(call.body)
                 .map_err(|error| Failure::Unusable(error.to_string()))?;
-            match tokio::time::timeout(CALL_DEADLINE, client.request_text(request)).await {
+            match tokio::time::timeout(deadline, client.request_text(request)).await {
                 Ok(Ok(text)) => Ok(text.into_bytes()),
                 Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused {
                     code: status.code,
@@ -97,8 +98,40 @@ impl Kubernetes for ApiServer {
                     message: status.message.clone(),
                 }),
                 Ok(Err(error)) => Err(Failure::Lost(error.to_string())),
-                Err(_) => Err(Failure::Lost(format!("none within {CALL_DEADLINE:?}"))),
+                Err(_) => Err(Failure::Lost(format!("none within {deadline:?}"))),
             }
         })
+    }
+}
+
+/// The address of a call. A write tells the server its deadline too (`timeout`, Kubernetes API concepts), so that a request
+/// that was given up here is not carried out there later.
+fn timed(call: &Call, deadline: Duration) -> String {
+    if call.method == "GET" {
+        return call.path.clone();
+    }
+    let separator = if call.path.contains('?') { '&' } else { '?' };
+    format!("{}{separator}timeout={}ms", call.path, deadline.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_tells_the_server_when_it_is_too_late() {
+        let call = |method, path: &str| Call {
+            method,
+            path: path.to_owned(),
+            content_type: "",
+            body: Vec::new(),
+        };
+        let deadline = Duration::from_secs(4);
+        assert_eq!(timed(&call("GET", "/a"), deadline), "/a");
+        assert_eq!(timed(&call("POST", "/a"), deadline), "/a?timeout=4000ms");
+        assert_eq!(
+            timed(&call("PATCH", "/a?force=true"), deadline),
+            "/a?force=true&timeout=4000ms"
+        );
     }
 }

@@ -1,0 +1,288 @@
+//! The thin shell of every actor: it carries messages and effects, and leaves what to do to its room.
+//!
+//! ```text
+//! Wake ─► take the snapshot ─► decide ─► actions to the executor, report to the shard ─► set the timer
+//! ```
+//! Lost on restart: everything. State is rebuilt from the store, reports are told again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::action::{Decision, Planned, Want};
+use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
+use crate::supervisor::Exited;
+use crate::world::World;
+
+/// Decisions kept for introspection.
+const HISTORY: usize = 8;
+
+/// Messages that may wait. A Wake that finds no place is made up for by what is in its place; a Report is told again.
+const MAILBOX: usize = 16;
+
+/// How soon a report that found no place is told again.
+pub(crate) const RETELL: Duration = Duration::from_millis(100);
+
+/// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
+const PACE: Duration = Duration::from_millis(40);
+
+/// A decision that asked for something, as introspection shows it.
+#[derive(Serialize)]
+struct Recorded {
+    at: Timestamp,
+    inputs: Vec<String>,
+    actions: Vec<(&'static str, String, String)>,
+}
+
+/// The shell of an actor.
+pub struct Life<R: Room> {
+    id: ActorId,
+    incarnation: u64,
+    world: Rc<World>,
+    state: R::State,
+    history: VecDeque<Recorded>,
+    decisions: u64,
+    wants: Vec<Want>,
+    /// What pools told (ShardActor only).
+    reports: BTreeMap<(Box<str>, Box<str>), PoolReport>,
+    next: Option<Timestamp>,
+    timer: Option<SpawnHandle>,
+    rested: tokio::time::Instant,
+    resting: bool,
+    _exit: ExitNotice,
+}
+
+/// Tells the supervisor that a life ended, and how. Its drop runs while a panic unwinds too, so it must not fail.
+pub struct ExitNotice {
+    id: ActorId,
+    incarnation: u64,
+    supervisor: Recipient<Exited>,
+}
+
+impl Drop for ExitNotice {
+    fn drop(&mut self) {
+        self.supervisor.do_send(Exited {
+            id: self.id.clone(),
+            incarnation: self.incarnation,
+            panicked: std::thread::panicking(),
+        });
+    }
+}
+
+impl ExitNotice {
+    /// A notice for one life.
+    pub const fn new(id: ActorId, incarnation: u64, supervisor: Recipient<Exited>) -> Self {
+        Self {
+            id,
+            incarnation,
+            supervisor,
+        }
+    }
+}
+
+impl<R: Room> Life<R> {
+    /// A new life.
+    pub fn new(id: ActorId, incarnation: u64, world: Rc<World>, exit: ExitNotice) -> Self {
+        Self {
+            id,
+            incarnation,
+            world,
+            state: R::State::default(),
+            history: VecDeque::new(),
+            decisions: 0,
+            wants: Vec::new(),
+            reports: BTreeMap::new(),
+            next: None,
+            timer: None,
+            rested: crate::clock::monotonic(),
+            resting: false,
+            _exit: exit,
+        }
+    }
+
+    fn think(&mut self, ctx: &mut Context<Self>) {
+        self.rested = crate::clock::monotonic() + PACE;
+        let Some(mut observed) = self.world.snapshot(&self.id) else {
+            return;
+        };
+        observed.wants = self.living_reports();
+        if let Some(hook) = &self.world.hooks.before_decision {
+            hook(&self.id, observed.me.key(), self.incarnation);
+        }
+        self.world.inbox_taken(&self.id);
+        let now = self.world.clock.now();
+        let mut decision = R::decide(&self.id, &observed, &self.state, now, &self.world.defaults);
+        self.decisions += 1;
+        steer(&mut decision, &observed, now);
+        self.record(now, &decision);
+        self.world.refer(&self.id, &decision.references);
+        if decision.wants != self.wants {
+            self.wants.clone_from(&decision.wants);
+        }
+        let told = self.report(decision.wants);
+        for planned in decision.actions {
+            self.world.submit(&self.id, planned);
+        }
+        self.state = decision.state;
+        let again = (!told).then(|| now.saturating_add(RETELL).unwrap_or(now));
+        let wake = [decision.wake, again].into_iter().flatten().min();
+        self.set_timer(wake, now, ctx);
+    }
+
+    /// Tells the shard what this pool wants; true unless it has to be told again.
+    fn report(&self, wants: Vec<Want>) -> bool {
+        let Some(from) = self.id.pool.clone() else {
+            return true;
+        };
+        let report = PoolReport {
+            wants,
+            stalled: None,
+        };
+        self.world.tell(&self.id, Report { from, report })
+    }
+
+    /// What the pools that still have a seat told.
+    fn living_reports(&mut self) -> BTreeMap<(Box<str>, Box<str>), PoolReport> {
+        let seats = self.world.seats.borrow();
+        let id = &self.id;
+        self.reports
+            .retain(|(pool, cell), _| seats.contains_key(&ActorId::pool(&id.uid, pool, cell)));
+        self.reports.clone()
+    }
+
+    /// Decides now, or as soon as the pace allows.
+    fn soon(&mut self, ctx: &mut Context<Self>) {
+        if self.resting {
+            return;
+        }
+        let wait = self
+            .rested
+            .saturating_duration_since(crate::clock::monotonic());
+        if wait.is_zero() {
+            self.think(ctx);
+        } else {
+            self.resting = true;
+            ctx.run_later(wait, |life, ctx| {
+                life.resting = false;
+                life.think(ctx);
+            });
+        }
+    }
+
+    fn set_timer(&mut self, wake: Option<Timestamp>, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.next = wake;
+        self.timer = wake.map(|at| {
+            let wait = Duration::try_from(at.duration_since(now))
+                .unwrap_or_default()
+                .max(PACE);
+            ctx.run_later(wait, |life, ctx| {
+                life.timer = None;
+                life.think(ctx);
+            })
+        });
+    }
+
+    fn record(&mut self, at: Timestamp, decision: &Decision<R::State>) {
+        if decision.actions.is_empty() {
+            return;
+        }
+        let action = |planned: &Planned| {
+            let (key, _) = planned.action.lane();
+            (
+                planned.action.verb(),
+                key.to_string(),
+                planned.reason.clone(),
+            )
+        };
+        self.history.push_back(Recorded {
+            at,
+            inputs: decision.inputs.clone(),
+            actions: decision.actions.iter().map(action).collect(),
+        });
+        while self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+    }
+}
+
+/// Holds back actions on objects whose last write failed a moment ago, and wakes when they may be tried again.
+fn steer<S>(decision: &mut Decision<S>, observed: &Observed, now: Timestamp) {
+    let mut wake = decision.wake;
+    decision.actions.retain(|planned| {
+        let (key, _) = planned.action.lane();
+        match observed.troubles.get(key) {
+            Some(trouble) if trouble.retry_at > now => {
+                wake = Some(wake.map_or(trouble.retry_at, |at| at.min(trouble.retry_at)));
+                false
+            }
+            _ => true,
+        }
+    });
+    decision.wake = wake;
+}
+
+impl<R: Room> Actor for Life<R> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl<R: Room> Handler<Wake> for Life<R> {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.soon(ctx);
+    }
+}
+
+impl<R: Room> Handler<Report> for Life<R> {
+    type Result = ();
+
+    fn handle(&mut self, Report { from, report }: Report, ctx: &mut Self::Context) {
+        let news = self.reports.get(&from) != Some(&report);
+        if news {
+            self.reports.insert(from, report);
+        }
+        // Reports share the mailbox with wakes, so a wake may have found it full.
+        if news || self.world.inbox(&self.id).depth() > 0 {
+            self.soon(ctx);
+        }
+    }
+}
+
+impl<R: Room> Handler<Stop> for Life<R> {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl<R: Room> Handler<Inspect> for Life<R> {
+    type Result = MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        MessageResult(json!({
+            "actor": self.id.to_string(),
+            "room": self.id.room(),
+            "pool": self.id.pool,
+            "incarnation": self.incarnation,
+            "decisions": self.decisions,
+            "state": serde_json::to_value(&self.state).unwrap_or(Value::Null),
+            "wants": self.wants,
+            "reports": self.reports.iter().map(|((pool, cell), report)| (format!("{pool}/{cell}"), report)).collect::<BTreeMap<_, _>>(),
+            "lastDecisions": serde_json::to_value(&self.history).unwrap_or(Value::Null),
+            "nextWake": self.next,
+        }))
+    }
+}

@@ -1,0 +1,138 @@
+//! What an answer of the API server means: an observation, a failure, or a finding.
+
+use actix::prelude::*;
+
+use super::Supervisor;
+use crate::covers;
+use crate::effects::executor::{Answer, Found};
+use crate::effects::kubernetes::Failure;
+use crate::entry::Entry;
+use crate::findings::Finding;
+use crate::object::{Desired, Key, Kind};
+use crate::room::ActorId;
+
+impl Supervisor {
+    pub(super) fn answered(&mut self, mut answer: Answer, ctx: &mut Context<Self>) {
+        let id = answer.job.actor.clone();
+        let key = answer.job.planned.action.lane().0.clone();
+        let referred = self.world.store.borrow().reference(&key).is_some();
+        let result = std::mem::replace(&mut answer.result, Ok(Found::Nothing));
+        match result {
+            Ok(Found::Object(entry)) if referred => {
+                let mut store = self.world.store.borrow_mut();
+                store.learn_reference(&key, Some(*entry));
+            }
+            Ok(Found::Gone) if referred => {
+                self.world.store.borrow_mut().learn_reference(&key, None);
+            }
+            Ok(Found::Object(entry)) => {
+                self.found(&id, &key, *entry, answer.job.planned.action.puts(), ctx);
+            }
+            Ok(Found::Gone) => self.gone(&id, &key, !answer.job.planned.action.writes()),
+            Ok(Found::Nothing) => self.world.store.borrow_mut().succeed(&key),
+            // Decided anew by whoever leads.
+            Err(Failure::NotLeader) => {}
+            Err(failure) => {
+                tracing::warn!(
+                    actor = %id, object = %key, action = answer.job.planned.action.verb(),
+                    code = failure.code(), error = %failure, "request failed"
+                );
+                let now = self.world.clock.now();
+                let mut store = self.world.store.borrow_mut();
+                store.fail(&key, failure.code(), failure.to_string(), now);
+            }
+        }
+        self.world.executor.borrow_mut().finish(&answer);
+        let interested = if referred {
+            self.world.referrers(&key)
+        } else {
+            vec![id]
+        };
+        for id in interested {
+            self.world.wake(&id, &key);
+        }
+        if self.world.executor.borrow().lanes().is_empty() {
+            for idle in self.idle.drain(..) {
+                let _ = idle.send(());
+            }
+        }
+    }
+
+    /// The answer shows an object: an observation like any other, and what it tells of our write.
+    fn found(
+        &mut self,
+        id: &ActorId,
+        key: &Key,
+        entry: Entry,
+        put: Option<&Desired>,
+        ctx: &mut Context<Self>,
+    ) {
+        let foreign = entry.owner.as_deref() != Some(id.uid.as_ref())
+            && entry.uid != id.uid
+            && key.kind != Kind::PersistentVolumeClaim
+            && !key.kind.is_custom();
+        let undone = put.filter(|put| !covers::covers(&entry.comparable(), put));
+        let now = self.world.clock.now();
+        let mut store = self.world.store.borrow_mut();
+        let group = store
+            .by_uid(&id.uid)
+            .and_then(|me| store.group_of(me.key()).cloned());
+        let unmoved = store
+            .get(key)
+            .is_some_and(|known| known.uid == entry.uid && known.version == entry.version);
+        match undone {
+            _ if foreign => {
+                store.fail(
+                    key,
+                    409,
+                    "an object of this name exists already".into(),
+                    now,
+                );
+            }
+            Some(put) if unmoved => {
+                // The server took the write and changed nothing: the same write would end the same. Remember the pair.
+                if let Some(known) = store.get(key) {
+                    known.covered.set(covers::fingerprint(put));
+                }
+                store.succeed(key);
+                let finding = Finding::futile(id, now);
+                self.world.findings.borrow_mut().add(key, finding);
+            }
+            Some(_) => {
+                // Another writer or a webhook changes it back: slow down instead of fighting.
+                store.fail(
+                    key,
+                    0,
+                    "the object is not as written: somebody else changes it".into(),
+                    now,
+                );
+            }
+            None => {
+                store.succeed(key);
+                self.world.findings.borrow_mut().clear(key);
+            }
+        }
+        store.observe(entry, group.as_ref());
+        drop(store);
+        self.changed(key, ctx);
+    }
+
+    fn gone(&mut self, id: &ActorId, key: &Key, was_read: bool) {
+        self.world.store.borrow_mut().succeed(key);
+        self.removed(key, None);
+        let me = self
+            .world
+            .store
+            .borrow()
+            .by_uid(&id.uid)
+            .map(|me| me.key().clone());
+        if let Some(me) = me.filter(|me| was_read && me != key) {
+            // It may have gone because its owner went: look before anything is made again.
+            self.world.read(
+                id,
+                &me,
+                "an owned object is gone: is its owner still there?",
+            );
+        }
+    }
+}

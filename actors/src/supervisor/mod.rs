@@ -1,0 +1,162 @@
+//! The only spawner: takes in observations, keeps a flat registry of actors, wakes whom a change concerns, restarts who fell.
+//!
+//! ```text
+//! informers ─┐                       ┌─► inbox + Wake ─► actor ─► actions ─┐
+//! answers  ──┴─► Inflow ─► store ────┤ routing                             ▼
+//!                                    └─► seats: spawn, stop        executor ─► API server
+//! ```
+//! Lost on restart: everything. Rebuilt from the next lists.
+
+mod answers;
+mod introspection;
+pub mod messages;
+mod routing;
+mod seats;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use messages::{Collect, Drain, Exited, Inflow, Inspection, Ping, Question};
+use seats::Record;
+
+use crate::object::{Key, Kind};
+use crate::room::ActorId;
+use crate::world::World;
+
+/// The supervisor.
+pub struct Supervisor {
+    world: Rc<World>,
+    inflow: Option<mpsc::Receiver<Inflow>>,
+    relist: watch::Sender<u64>,
+    listed: BTreeMap<Kind, u64>,
+    records: BTreeMap<ActorId, Record>,
+    ready: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    idle: Vec<oneshot::Sender<()>>,
+}
+
+impl Supervisor {
+    /// A supervisor without actors.
+    pub fn new(
+        world: Rc<World>,
+        inflow: mpsc::Receiver<Inflow>,
+        relist: watch::Sender<u64>,
+        ready: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    ) -> Self {
+        Self {
+            world,
+            inflow: Some(inflow),
+            relist,
+            listed: BTreeMap::new(),
+            records: BTreeMap::new(),
+            ready,
+            idle: Vec::new(),
+        }
+    }
+
+    fn take_in(&mut self, inflow: Inflow, ctx: &mut Context<Self>) {
+        match inflow {
+            Inflow::Listing(kind) => self.world.store.borrow_mut().list_begins(kind),
+            Inflow::Seen(entry) => self.seen(*entry, ctx),
+            Inflow::Listed(kind, epoch) => self.listed(kind, epoch),
+            Inflow::Left(key, uid) => self.left(&key, Some(&uid)),
+            Inflow::Foreign(key, version) => self.foreign(&key, version),
+            Inflow::Answer(answer) => self.answered(*answer, ctx),
+            Inflow::Leadership(leads) => self.leadership(leads),
+        }
+    }
+
+    fn listed(&mut self, kind: Kind, epoch: u64) {
+        let missing = self.world.store.borrow_mut().list_ends(kind);
+        for key in missing {
+            self.left(&key, None);
+        }
+        self.listed.insert(kind, epoch);
+        let current = *self.relist.borrow();
+        let all = Kind::ALL
+            .iter()
+            .all(|kind| self.listed.get(kind).is_some_and(|epoch| *epoch >= current));
+        if all && !self.world.synced.get() {
+            self.world.synced.set(true);
+            self.ready.store(true, std::sync::atomic::Ordering::Release);
+        }
+        if all && !self.world.executor.borrow().informed {
+            self.world.executor.borrow_mut().informed = true;
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        let store = self.world.store.borrow();
+        let seats: Vec<(ActorId, Key)> = self
+            .world
+            .seats
+            .borrow()
+            .keys()
+            .filter_map(|id| Some((id.clone(), store.by_uid(&id.uid)?.key().clone())))
+            .collect();
+        drop(store);
+        for (id, key) in seats {
+            self.world.wake(&id, &key);
+        }
+    }
+
+    fn leadership(&mut self, leads: bool) {
+        let mut executor = self.world.executor.borrow_mut();
+        executor.informed = false;
+        if leads {
+            drop(executor);
+            // What was listed before we led may be older than the last write of the leader before us.
+            self.relist.send_modify(|epoch| *epoch += 1);
+        } else {
+            executor.clear();
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(inflow) = self.inflow.take() {
+            let stream = futures::stream::unfold(inflow, |mut inflow| async move {
+                Some((inflow.recv().await?, inflow))
+            });
+            ctx.add_stream(stream);
+        }
+    }
+}
+
+impl StreamHandler<Inflow> for Supervisor {
+    fn handle(&mut self, inflow: Inflow, ctx: &mut Self::Context) {
+        self.take_in(inflow, ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // The default stops the actor; the end of the process does that in order.
+    }
+}
+
+impl Handler<Ping> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
+        self.world.executor.borrow_mut().drain();
+        if self.world.executor.borrow().lanes().is_empty() {
+            return Box::pin(async {});
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.idle.push(sender);
+        Box::pin(async move {
+            let _ = receiver.await;
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Who is told: from an observation to the actors that it concerns.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use actix::prelude::*;
+
+use super::Supervisor;
+use crate::entry::Entry;
+use crate::object::{Key, Kind};
+use crate::room::ActorId;
+use crate::store::Change;
+
+impl Supervisor {
+    pub(super) fn seen(&mut self, entry: Entry, ctx: &mut Context<Self>) {
+        let key = entry.key().clone();
+        let before = self
+            .world
+            .store
+            .borrow()
+            .get(&key)
+            .map(|known| known.uid.clone());
+        if self.world.store.borrow_mut().observe(entry, None) == Change::Changed {
+            let now = self.world.store.borrow().get(&key).cloned();
+            if let (Some(before), Some(now)) = (before, now)
+                && before != now.uid
+                && key.kind.is_custom()
+            {
+                self.end(key.kind, &before);
+            }
+            self.changed(&key, ctx);
+        }
+    }
+
+    /// An object is new or different: its actor exists, and whom it concerns looks.
+    pub(super) fn changed(&mut self, key: &Key, ctx: &mut Context<Self>) {
+        let Some(entry) = self.world.store.borrow().get(key).cloned() else {
+            return;
+        };
+        if key.kind.is_custom() {
+            self.seat(&entry, ctx);
+        }
+        for id in self.concerned(&entry) {
+            self.world.wake(&id, key);
+        }
+    }
+
+    /// Whom a change of this object concerns.
+    fn concerned(&self, entry: &Entry) -> BTreeSet<ActorId> {
+        let store = self.world.store.borrow();
+        let mut ids = BTreeSet::new();
+        let key = entry.key();
+        if key.kind.is_custom() {
+            ids.insert(ActorId::custom(key.kind, &entry.uid));
+            let seats = self.world.seats.borrow();
+            ids.extend(
+                seats
+                    .keys()
+                    .filter(|id| id.pool.is_some() && id.uid == entry.uid)
+                    .cloned(),
+            );
+        }
+        if let Some(owner) = entry.owner.as_deref().and_then(|uid| store.by_uid(uid)) {
+            let kind = owner.key().kind;
+            ids.insert(ActorId::custom(kind, &owner.uid));
+            if let (Kind::Shard, Some(pool), Some(cell)) = (
+                kind,
+                entry.label("multigres.com/pool"),
+                entry.label("multigres.com/cell"),
+            ) {
+                ids.insert(ActorId::pool(&owner.uid, pool, cell));
+            }
+        } else if let Some(group) = store.group_of(key) {
+            // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.
+            let neighbours = store.group(group);
+            ids.extend(
+                neighbours
+                    .iter()
+                    .filter(|other| cares(other, entry))
+                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
+            );
+        }
+        if key.kind == Kind::TopoServer
+            && let Some(group) = store.group_of(key)
+        {
+            let waits = |other: &&Rc<Entry>| matches!(other.key().kind, Kind::Cell | Kind::Shard);
+            ids.extend(
+                store
+                    .group(group)
+                    .iter()
+                    .filter(waits)
+                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
+            );
+        }
+        ids
+    }
+
+    /// An object left the watch. That may only mean a lost label, so whoever owns it asks the server first.
+    pub(super) fn left(&mut self, key: &Key, uid: Option<&str>) {
+        let known = self.world.store.borrow().get(key).cloned();
+        let Some(known) = known.filter(|known| uid.is_none_or(|uid| *known.uid == *uid)) else {
+            return;
+        };
+        let owner = {
+            let store = self.world.store.borrow();
+            known
+                .owner
+                .as_deref()
+                .and_then(|uid| store.by_uid(uid))
+                .map(|o| ActorId::custom(o.key().kind, &o.uid))
+        };
+        match owner {
+            Some(owner) if key.kind != Kind::MultigresCluster => {
+                self.world.read(
+                    &owner,
+                    key,
+                    "it left the watch: deleted, or stripped of its label",
+                );
+            }
+            _ => self.removed(key, uid),
+        }
+    }
+
+    /// The object is certainly gone.
+    pub(super) fn removed(&mut self, key: &Key, uid: Option<&str>) {
+        let Some(known) = self.world.store.borrow().get(key).cloned() else {
+            return;
+        };
+        let concerned = self.concerned(&known);
+        if self.world.store.borrow_mut().remove(key, uid).is_none() {
+            return;
+        }
+        if key.kind.is_custom() {
+            self.end(key.kind, &known.uid);
+        }
+        for id in concerned.iter().filter(|id| id.uid != known.uid) {
+            self.world.wake(id, key);
+        }
+    }
+
+    pub(super) fn foreign(&self, key: &Key, version: Option<u64>) {
+        if !self.world.store.borrow().stale_reference(key, version) {
+            return;
+        }
+        if let Some(id) = self.world.referrers(key).first() {
+            self.world.read(id, key, "a referenced object changed");
+        }
+    }
+}
+
+/// Does the actor of resource `other` look at `entry`, though it does not own it?
+fn cares(other: &Entry, entry: &Entry) -> bool {
+    let same =
+        |label: &str| entry.label(label).is_none() || other.label(label) == entry.label(label);
+    match (
+        other.key().kind,
+        entry
+            .label("app.kubernetes.io/component")
+            .unwrap_or_default(),
+    ) {
+        (Kind::TopoServer, "toposerver") => entry
+            .label("multigres.com/toposerver")
+            .is_none_or(|name| name == &*other.key().name),
+        (Kind::Cell, "multigateway") => same("multigres.com/cell"),
+        (Kind::Shard, "multiorch" | "shard-pool") => {
+            same("multigres.com/database")
+                && same("multigres.com/tablegroup")
+                && same("multigres.com/shard")
+        }
+        (Kind::MultigresCluster, "multiadmin" | "multiadmin-web") => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,215 @@
+//! Who lives: spawning, restarts with back-off, and the stub for who falls too often.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{Exited, Supervisor};
+use crate::entry::Entry;
+use crate::life::{ExitNotice, Life};
+use crate::object::Kind;
+use crate::room::{ActorId, Inspect, Report, Room, Stop, Wake};
+use crate::stub::Stub;
+use crate::world::{Seat, World};
+
+/// First wait before a restart.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait before a restart.
+const RESTART_LONGEST: Duration = Duration::from_secs(10);
+/// Falls within [`RESTART_PERIOD`] after which an actor is given up until its resource changes.
+const RESTART_BUDGET: usize = 5;
+/// Falls longer ago are forgotten.
+const RESTART_PERIOD: Duration = Duration::from_secs(600);
+
+/// What is remembered of an actor beyond its lives.
+#[derive(Default)]
+pub(super) struct Record {
+    falls: VecDeque<tokio::time::Instant>,
+    /// Falls since the process started.
+    pub(super) total: u64,
+    lives: u64,
+    /// Generation of the resource at which the actor was given up.
+    pub(super) stalled_at: Option<i64>,
+}
+
+impl Supervisor {
+    /// Spawns the actors of a custom resource that have no seat, and ends those of pools it no longer has.
+    pub(super) fn seat(&mut self, entry: &Entry, ctx: &mut Context<Self>) {
+        let kind = entry.key().kind;
+        let mut wanted = BTreeSet::from([ActorId::custom(kind, &entry.uid)]);
+        if kind == Kind::Shard {
+            wanted.extend(crate::pool::seats(entry));
+        }
+        let present: Vec<ActorId> = self
+            .world
+            .seats
+            .borrow()
+            .keys()
+            .filter(|id| id.uid == entry.uid && id.kind == kind)
+            .cloned()
+            .collect();
+        for id in present.iter().filter(|id| !wanted.contains(*id)) {
+            self.stop(id);
+        }
+        for id in wanted {
+            let stalled = self.records.get(&id).and_then(|record| record.stalled_at);
+            let edited = stalled.is_some_and(|generation| generation != entry.generation);
+            if edited {
+                if let Some(record) = self.records.get_mut(&id) {
+                    record.stalled_at = None;
+                    record.falls.clear();
+                }
+                if let Some(seat) = self.world.seats.borrow_mut().remove(&id) {
+                    let _ = seat.stop.try_send(Stop);
+                }
+                tracing::info!(actor = %id, object = %entry.key(), "the resource was edited: the stalled actor starts again");
+            }
+            if !self.world.seats.borrow().contains_key(&id) {
+                self.spawn(&id, ctx);
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: &ActorId, ctx: &Context<Self>) {
+        let record = self.records.entry(id.clone()).or_default();
+        record.lives += 1;
+        let lives = record.lives;
+        let exit = ExitNotice::new(id.clone(), lives, ctx.address().recipient());
+        let world = self.world.clone();
+        let seat = match (id.kind, &id.pool) {
+            _ if record.stalled_at.is_some() => {
+                let reason = format!(
+                    "the {} failed {RESTART_BUDGET} times within {RESTART_PERIOD:?}",
+                    id.room()
+                );
+                take_seat(Stub::new(id.clone(), reason, world, exit), lives)
+            }
+            (_, Some(_)) => take_seat(life::<crate::pool::PoolRoom>(id, lives, world, exit), lives),
+            (Kind::MultigresCluster, _) => take_seat(
+                life::<crate::cluster::ClusterRoom>(id, lives, world, exit),
+                lives,
+            ),
+            (Kind::TopoServer, _) => take_seat(
+                life::<crate::toposerver::TopoServerRoom>(id, lives, world, exit),
+                lives,
+            ),
+            (Kind::Cell, _) => {
+                take_seat(life::<crate::cell::CellRoom>(id, lives, world, exit), lives)
+            }
+            (Kind::TableGroup, _) => take_seat(
+                life::<crate::tablegroup::TableGroupRoom>(id, lives, world, exit),
+                lives,
+            ),
+            _ => take_seat(
+                life::<crate::shard::ShardRoom>(id, lives, world, exit),
+                lives,
+            ),
+        };
+        self.world.seats.borrow_mut().insert(id.clone(), seat);
+        let key = self
+            .world
+            .store
+            .borrow()
+            .by_uid(&id.uid)
+            .map(|entry| entry.key().clone());
+        if let Some(key) = key {
+            self.world.wake(id, &key);
+            if id.kind == Kind::Shard && id.pool.is_none() {
+                // A new life of a shard knows no reports: its pools decide again and tell.
+                for pool in self.world.pools_of(&id.uid) {
+                    self.world.wake(&pool, &key);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, id: &ActorId) {
+        if let Some(seat) = self.world.seats.borrow_mut().remove(id) {
+            let _ = seat.stop.try_send(Stop);
+        }
+        self.records.remove(id);
+        self.world.forget(id);
+    }
+
+    /// Ends all actors of a resource.
+    pub(super) fn end(&mut self, kind: Kind, uid: &str) {
+        let ids: Vec<ActorId> = self
+            .world
+            .seats
+            .borrow()
+            .keys()
+            .filter(|id| id.kind == kind && *id.uid == *uid)
+            .cloned()
+            .collect();
+        for id in ids {
+            self.stop(&id);
+        }
+    }
+}
+
+fn life<R: Room>(id: &ActorId, lives: u64, world: Rc<World>, exit: ExitNotice) -> Life<R> {
+    Life::new(id.clone(), lives, world, exit)
+}
+
+fn take_seat<A>(actor: A, incarnation: u64) -> Seat
+where
+    A: Actor<Context = Context<A>>
+        + Handler<Wake>
+        + Handler<Report>
+        + Handler<Inspect>
+        + Handler<Stop>,
+{
+    let address = actor.start();
+    Seat {
+        incarnation,
+        wake: address.clone().recipient(),
+        report: address.clone().recipient(),
+        inspect: address.clone().recipient(),
+        stop: address.recipient(),
+    }
+}
+
+impl Handler<Exited> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, exited: Exited, ctx: &mut Self::Context) {
+        let current = self
+            .world
+            .seats
+            .borrow()
+            .get(&exited.id)
+            .map(|seat| seat.incarnation);
+        if current != Some(exited.incarnation) || !exited.panicked {
+            return;
+        }
+        self.world.seats.borrow_mut().remove(&exited.id);
+        let now = crate::clock::monotonic();
+        let record = self.records.entry(exited.id.clone()).or_default();
+        record.falls.retain(|at| now - *at < RESTART_PERIOD);
+        record.falls.push_back(now);
+        record.total += 1;
+        let falls = record.falls.len();
+        let me = self.world.store.borrow().by_uid(&exited.id.uid).cloned();
+        let Some(me) = me else { return };
+        tracing::error!(actor = %exited.id, object = %me.key(), falls, "actor panicked");
+        if falls >= RESTART_BUDGET {
+            record.stalled_at = Some(me.generation);
+        }
+        let wait = RESTART_FIRST
+            .saturating_mul(1 << falls.min(10).saturating_sub(1))
+            .min(RESTART_LONGEST);
+        ctx.run_later(wait, move |supervisor, ctx| {
+            let gone = supervisor
+                .world
+                .store
+                .borrow()
+                .by_uid(&exited.id.uid)
+                .is_none();
+            if !gone && !supervisor.world.seats.borrow().contains_key(&exited.id) {
+                supervisor.spawn(&exited.id, ctx);
+            }
+        });
+    }
+}
