@@ -37,7 +37,7 @@ pub async fn follow(
 ) {
     let api: Api<Watched> = Api::all_with(client, &resource(kind));
     let mut config = watcher::Config::default().page_size(PAGE);
-    if kind != Kind::MultigresCluster {
+    if kind != Kind::MultigresCluster && !kind.is_template() {
         config = config.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     }
     loop {

@@ -12,6 +12,9 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "multigres
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Kind {
+    CoreTemplate,
+    CellTemplate,
+    ShardTemplate,
     MultigresCluster,
     TopoServer,
     Cell,
@@ -29,7 +32,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in order.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 16] = [
+        Kind::CoreTemplate,
+        Kind::CellTemplate,
+        Kind::ShardTemplate,
         Kind::MultigresCluster,
         Kind::TopoServer,
         Kind::Cell,
@@ -48,6 +54,9 @@ impl Kind {
     /// API group, version and plural resource name.
     pub const fn resource(self) -> (&'static str, &'static str, &'static str) {
         match self {
+            Kind::CoreTemplate => ("multigres.com", "v1alpha1", "coretemplates"),
+            Kind::CellTemplate => ("multigres.com", "v1alpha1", "celltemplates"),
+            Kind::ShardTemplate => ("multigres.com", "v1alpha1", "shardtemplates"),
             Kind::MultigresCluster => ("multigres.com", "v1alpha1", "multigresclusters"),
             Kind::TopoServer => ("multigres.com", "v1alpha1", "toposervers"),
             Kind::Cell => ("multigres.com", "v1alpha1", "cells"),
@@ -67,6 +76,9 @@ impl Kind {
     /// The name of the kind as it stands in manifests.
     pub const fn name(self) -> &'static str {
         match self {
+            Kind::CoreTemplate => "CoreTemplate",
+            Kind::CellTemplate => "CellTemplate",
+            Kind::ShardTemplate => "ShardTemplate",
             Kind::MultigresCluster => "MultigresCluster",
             Kind::TopoServer => "TopoServer",
             Kind::Cell => "Cell",
@@ -91,7 +103,15 @@ impl Kind {
         }
     }
 
-    /// True for our own custom resources.
+    /// True for templates: the users' own, watched whole, referred to by clusters of their namespace.
+    pub const fn is_template(self) -> bool {
+        matches!(
+            self,
+            Kind::CoreTemplate | Kind::CellTemplate | Kind::ShardTemplate
+        )
+    }
+
+    /// True for the custom resources that have an actor.
     pub const fn is_custom(self) -> bool {
         matches!(
             self,

@@ -142,6 +142,9 @@ impl Store {
         if key.kind == Kind::MultigresCluster {
             return (key.namespace.clone(), key.name.clone());
         }
+        if key.kind.is_template() {
+            return (key.namespace.clone(), Box::default());
+        }
         let by_owner = || {
             let owner = self.by_uid.get(entry.owner.as_ref()?)?;
             self.group_of(owner).cloned()
@@ -255,14 +258,24 @@ impl Store {
         self.troubles.remove(key);
     }
 
-    /// The state of a user's object.
+    /// The state of a user's object that is read by name.
     pub fn reference(&self, key: &Key) -> Option<&Reference> {
         self.references.get(key)
     }
 
+    /// What a decision sees of a user's object: templates are watched, anything else is read by name.
+    pub fn resolve(&self, key: &Key) -> Reference {
+        if key.kind.is_template() {
+            return self
+                .get(key)
+                .map_or(Reference::Absent, |entry| Reference::Present(entry.clone()));
+        }
+        self.reference(key).cloned().unwrap_or(Reference::Unknown)
+    }
+
     /// Declares that somebody refers to `key`; true when it was unknown, so that it must be read.
     pub fn refer(&mut self, key: &Key) -> bool {
-        if self.references.contains_key(key) {
+        if key.kind.is_template() || self.references.contains_key(key) {
             return false;
         }
         self.references.insert(key.clone(), Reference::Unknown);

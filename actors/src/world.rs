@@ -13,7 +13,7 @@ use crate::effects::executor::Executor;
 use crate::findings::Findings;
 use crate::object::{Key, Kind};
 use crate::room::{ActorId, Inspect, Observed, Report, Stop, Wake};
-use crate::store::{Reference, Store};
+use crate::store::Store;
 
 /// Called before each decision with the actor, its resource and the incarnation; for tests that force a panic.
 pub type DecisionHook = Arc<dyn Fn(&ActorId, &Key, u64) + Send + Sync>;
@@ -143,7 +143,7 @@ impl World {
         let references = references
             .into_iter()
             .map(|key| {
-                let state = store.reference(&key).cloned().unwrap_or(Reference::Unknown);
+                let state = store.resolve(&key);
                 (key, state)
             })
             .collect();

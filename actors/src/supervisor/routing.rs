@@ -47,6 +47,9 @@ impl Supervisor {
 
     /// Whom a change of this object concerns.
     fn concerned(&self, entry: &Entry) -> BTreeSet<ActorId> {
+        if entry.key().kind.is_template() {
+            return self.world.referrers(entry.key()).into_iter().collect();
+        }
         let store = self.world.store.borrow();
         let mut ids = BTreeSet::new();
         let key = entry.key();
