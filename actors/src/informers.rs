@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
@@ -66,6 +67,74 @@ pub async fn follow(
             if sent.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Watches an optional kind while its definition exists, and says so while it does not.
+pub async fn follow_optional(
+    kind: Kind,
+    client: Client,
+    inflow: mpsc::Sender<Inflow>,
+    mut epoch: watch::Receiver<u64>,
+    io: tokio::runtime::Handle,
+) {
+    let (announce, mut served) = watch::channel(None);
+    io.spawn(follow_definition(kind, client.clone(), announce));
+    loop {
+        let now = *served.borrow_and_update();
+        let listed = *epoch.borrow_and_update();
+        let watching = async {
+            match now {
+                Some(true) => follow(kind, client.clone(), inflow.clone(), epoch.clone()).await,
+                Some(false) => {
+                    let _ = inflow.send(Inflow::Unserved(kind, listed)).await;
+                    // A new leader asks again.
+                    let _ = epoch.changed().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = watching => {}
+            changed = served.changed() => if changed.is_err() {
+                return;
+            },
+        }
+        if inflow.is_closed() {
+            return;
+        }
+    }
+}
+
+/// Watches the definition of a kind, metadata only, and announces whether it is there.
+async fn follow_definition(kind: Kind, client: Client, announce: watch::Sender<Option<bool>>) {
+    let (group, _, plural) = kind.resource();
+    let api = Api::<PartialObjectMeta<CustomResourceDefinition>>::all(client);
+    let config = watcher::Config::default().fields(&format!("metadata.name={plural}.{group}"));
+    let mut stream = watch_objects(api, config).default_backoff().boxed();
+    let mut listed = false;
+    while let Some(event) = stream.next().await {
+        let there = match event {
+            Ok(Event::Init) => {
+                listed = false;
+                continue;
+            }
+            Ok(Event::InitApply(_)) => {
+                listed = true;
+                continue;
+            }
+            Ok(Event::InitDone) => listed,
+            Ok(Event::Apply(_)) => true,
+            Ok(Event::Delete(_)) => false,
+            Err(error) => {
+                tracing::warn!(kind = kind.name(), %error, "watch of the definition interrupted");
+                continue;
+            }
+        };
+        announce.send_if_modified(|served| served.replace(there) != Some(there));
+        if announce.is_closed() {
+            return;
         }
     }
 }

@@ -28,11 +28,12 @@ pub enum Kind {
     PersistentVolumeClaim,
     Pod,
     PodDisruptionBudget,
+    Certificate,
 }
 
 impl Kind {
     /// All kinds, in order.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::CoreTemplate,
         Kind::CellTemplate,
         Kind::ShardTemplate,
@@ -49,6 +50,7 @@ impl Kind {
         Kind::PersistentVolumeClaim,
         Kind::Pod,
         Kind::PodDisruptionBudget,
+        Kind::Certificate,
     ];
 
     /// API group, version and plural resource name.
@@ -70,6 +72,7 @@ impl Kind {
             Kind::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
             Kind::Pod => ("", "v1", "pods"),
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
+            Kind::Certificate => ("cert-manager.io", "v1", "certificates"),
         }
     }
 
@@ -92,6 +95,7 @@ impl Kind {
             Kind::PersistentVolumeClaim => "PersistentVolumeClaim",
             Kind::Pod => "Pod",
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
+            Kind::Certificate => "Certificate",
         }
     }
 
@@ -101,6 +105,11 @@ impl Kind {
             ("", version, _) => version.to_owned(),
             (group, version, _) => format!("{group}/{version}"),
         }
+    }
+
+    /// True for kinds that the API server may not serve: watched only while their definition exists.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Kind::Certificate)
     }
 
     /// True for templates: the users' own, watched whole, referred to by clusters of their namespace.

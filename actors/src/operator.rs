@@ -69,12 +69,17 @@ pub async fn start(
         .io
         .spawn(announce(leadership, inflow.clone(), leads));
     for kind in Kind::ALL {
-        settings.io.spawn(informers::follow(
-            kind,
-            client.clone(),
-            inflow.clone(),
-            epoch.clone(),
-        ));
+        let (client, inflow, epoch) = (client.clone(), inflow.clone(), epoch.clone());
+        if kind.is_optional() {
+            let io = settings.io.clone();
+            settings
+                .io
+                .spawn(informers::follow_optional(kind, client, inflow, epoch, io));
+        } else {
+            settings
+                .io
+                .spawn(informers::follow(kind, client, inflow, epoch));
+        }
     }
     settings
         .io

@@ -2,7 +2,7 @@
 //!
 //! A room is one kind of actor: it brings a state and `decide`. The shell around it is [`crate::life`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -81,6 +81,8 @@ pub struct Observed {
     pub troubles: BTreeMap<Key, Trouble>,
     /// User objects we refer to.
     pub references: BTreeMap<Key, Reference>,
+    /// Optional kinds that the API server serves; objects of others must not be asked for.
+    pub served: BTreeSet<Kind>,
     /// What pools want, and pools whose actor is stalled with the reason (ShardActor only).
     pub wants: BTreeMap<(Box<str>, Box<str>), PoolReport>,
 }

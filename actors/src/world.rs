@@ -88,6 +88,8 @@ pub struct World {
     pub defaults: crds::resolve::OperatorDefaults,
     /// Every kind was listed at least once.
     pub synced: Cell<bool>,
+    /// Optional kinds that the API server serves.
+    pub served: RefCell<BTreeSet<Kind>>,
     /// See [`Findings`].
     pub findings: RefCell<Findings>,
     /// Who sits where.
@@ -111,6 +113,7 @@ impl World {
             hooks,
             defaults,
             synced: Cell::new(false),
+            served: RefCell::default(),
             findings: RefCell::default(),
             seats: RefCell::default(),
             inboxes: RefCell::default(),
@@ -152,6 +155,7 @@ impl World {
             group,
             troubles,
             references,
+            served: self.served.borrow().clone(),
             wants: BTreeMap::new(),
         })
     }

@@ -17,6 +17,8 @@ pub enum Inflow {
     Seen(Box<Entry>),
     /// The list is complete.
     Listed(Kind, u64),
+    /// An optional kind is not served in this epoch: nothing of it can exist.
+    Unserved(Kind, u64),
     /// An object left the watch: deleted, or stripped of its label.
     Left(Key, Box<str>),
     /// A user's Secret or ConfigMap has this version, or is gone.

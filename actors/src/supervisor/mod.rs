@@ -61,6 +61,7 @@ impl Supervisor {
             Inflow::Listing(kind) => self.world.store.borrow_mut().list_begins(kind),
             Inflow::Seen(entry) => self.seen(*entry, ctx),
             Inflow::Listed(kind, epoch) => self.listed(kind, epoch),
+            Inflow::Unserved(kind, epoch) => self.unserved(kind, epoch),
             Inflow::Left(key, uid) => self.left(&key, Some(&uid)),
             Inflow::Foreign(key, version) => self.foreign(&key, version),
             Inflow::Answer(answer) => self.answered(*answer, ctx),
@@ -73,6 +74,29 @@ impl Supervisor {
         for key in missing {
             self.left(&key, None);
         }
+        let newly = kind.is_optional() && self.world.served.borrow_mut().insert(kind);
+        self.known(kind, epoch);
+        if newly {
+            self.wake_all();
+        }
+    }
+
+    /// The definition of an optional kind is gone, and its objects with it.
+    fn unserved(&mut self, kind: Kind, epoch: u64) {
+        self.world.store.borrow_mut().list_begins(kind);
+        let gone = self.world.store.borrow_mut().list_ends(kind);
+        for key in gone {
+            self.removed(&key, None);
+        }
+        let newly = self.world.served.borrow_mut().remove(&kind);
+        self.known(kind, epoch);
+        if newly {
+            self.wake_all();
+        }
+    }
+
+    /// All objects of a kind are in the store, as of this epoch.
+    fn known(&mut self, kind: Kind, epoch: u64) {
         self.listed.insert(kind, epoch);
         let current = *self.relist.borrow();
         let all = Kind::ALL
