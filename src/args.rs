@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-/// Prefix of the variables that replace component images.
-const IMAGES: &str = "MULTIGRES_IMAGE_";
+/// Prefixes of the variables that decide what clusters get by default: images and telemetry.
+const DEFAULTS: [&str; 2] = ["MULTIGRES_IMAGE_", "OTEL_"];
 
 /// Shortest lease: below it one slow answer of the API server costs the leadership.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
@@ -57,8 +57,17 @@ pub struct Args {
 pub enum ImageUpdateStrategy {
     /// At once.
     Immediate,
-    /// With the next change of the cluster.
+    /// When the cluster acknowledges their revision.
     Lazy,
+}
+
+impl From<ImageUpdateStrategy> for actors::operator::ImageStrategy {
+    fn from(flag: ImageUpdateStrategy) -> Self {
+        match flag {
+            ImageUpdateStrategy::Immediate => Self::Immediate,
+            ImageUpdateStrategy::Lazy => Self::Lazy,
+        }
+    }
 }
 
 /// Where to listen.
@@ -118,8 +127,8 @@ pub struct Environment {
     pub name: String,
     /// Holder of the Lease (`POD_UID`, so that a restarted container takes its own Lease back at once).
     pub identity: String,
-    /// `MULTIGRES_IMAGE_*` variables that are set.
-    pub image_overrides: BTreeMap<String, String>,
+    /// `MULTIGRES_IMAGE_*` and `OTEL_*` variables that are set.
+    pub defaults: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -165,9 +174,9 @@ impl Environment {
                 .or_else(|| name.clone())
                 .unwrap_or_else(fallback),
             name: name.unwrap_or_else(|| hostname.to_owned()),
-            image_overrides: variables
+            defaults: variables
                 .iter()
-                .filter(|(key, _)| key.starts_with(IMAGES))
+                .filter(|(key, _)| DEFAULTS.iter().any(|prefix| key.starts_with(prefix)))
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect(),
         })
@@ -268,7 +277,7 @@ mod tests {
             ("node_7", "node")
         );
         assert_eq!(
-            plain.image_overrides,
+            plain.defaults,
             BTreeMap::from([("MULTIGRES_IMAGE_ETCD".to_owned(), "e:1".to_owned())])
         );
         let named = environment(&[&base[..], &[("POD_NAME", "p")]].concat()).unwrap();

@@ -42,8 +42,10 @@ pub struct Settings {
     pub identity: String,
     /// Longest wait for the answer to a request; below the margin of the lease.
     pub call_deadline: Duration,
-    /// `MULTIGRES_IMAGE_*` variables that are set.
-    pub image_overrides: BTreeMap<String, String>,
+    /// `MULTIGRES_IMAGE_*` and `OTEL_*` variables that are set.
+    pub variables: BTreeMap<String, String>,
+    /// When changed default images reach clusters that do not say.
+    pub image_strategy: actors::operator::ImageStrategy,
     /// Test hooks.
     pub hooks: Hooks,
 }
@@ -117,7 +119,8 @@ impl Engine {
                     namespace: settings.namespace,
                     identity: settings.identity,
                     call_deadline: settings.call_deadline,
-                    image_overrides: settings.image_overrides,
+                    variables: settings.variables,
+                    image_strategy: settings.image_strategy,
                     io,
                     hooks: settings.hooks,
                 };

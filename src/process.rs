@@ -131,7 +131,8 @@ impl Process {
             namespace: environment.namespace.clone(),
             identity: environment.name.clone(),
             call_deadline: Timing::from(args.lease_duration).write,
-            image_overrides: environment.image_overrides.clone(),
+            variables: environment.defaults.clone(),
+            image_strategy: args.image_update_strategy.into(),
             hooks,
         };
         let engine = Engine::start(client.clone(), leadership.clone(), settings, io).await?;

@@ -23,6 +23,7 @@ pub use crate::effects::executor::Leadership;
 pub use crate::metric::SampleKind;
 pub use crate::supervisor::Inspection;
 pub use crate::world::Hooks;
+pub use crds::rollout::Strategy as ImageStrategy;
 
 /// What the process tells the operator.
 pub struct Settings {
@@ -30,8 +31,10 @@ pub struct Settings {
     pub namespace: String,
     /// Name of this process in events: the pod's name.
     pub identity: String,
-    /// `MULTIGRES_IMAGE_*` variables that are set.
-    pub image_overrides: BTreeMap<String, String>,
+    /// `MULTIGRES_IMAGE_*` and `OTEL_*` variables that are set.
+    pub variables: BTreeMap<String, String>,
+    /// When changed default images reach clusters that do not say.
+    pub image_strategy: ImageStrategy,
     /// Longest wait for the answer to a request; below the margin of the lease.
     pub call_deadline: Duration,
     /// Threads for I/O.
@@ -106,7 +109,10 @@ pub fn start_with(
         clock,
         &settings.identity,
     );
-    let defaults = crds::resolve::OperatorDefaults::with_images(&settings.image_overrides);
+    let defaults = crds::resolve::OperatorDefaults::from_environment(
+        &settings.variables,
+        settings.image_strategy,
+    );
     let world = Rc::new(World::new(
         executor,
         clock,

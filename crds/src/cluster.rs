@@ -12,7 +12,6 @@ use crate::common::{
     PoolSpec, PostgresConfigRef, PostgresPasswordSecretRef, PvcDeletionPolicy, StatelessSpec,
     TopologyPruningConfig,
 };
-use crate::kind;
 
 /// Images of a cluster and how they are pulled.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -338,4 +337,31 @@ pub struct MultigresClusterSpec {
     pub cert_common_name: Option<String>,
 }
 
-kind!(MultigresCluster, MultigresClusterSpec);
+/// A MultigresCluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MultigresCluster {
+    /// Name, namespace, labels, annotations.
+    pub metadata: ObjectMeta,
+    /// What is wanted.
+    pub spec: MultigresClusterSpec,
+    /// What of the observed status decides: read only.
+    #[serde(skip_serializing)]
+    pub status: ClusterRecord,
+}
+
+/// The part of a cluster's status that must survive its annotation.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterRecord {
+    /// Images.
+    pub images: ImagesRecord,
+}
+
+/// The images that were in force.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImagesRecord {
+    /// The default set that was taken over last.
+    pub applied: Option<crate::image::ComponentImages>,
+}

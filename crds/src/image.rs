@@ -22,6 +22,9 @@ pub const ETCD: &str = "gcr.io/etcd-development/etcd:v3.6.7";
 /// postgres-exporter beside each pool pod.
 pub const POSTGRES_EXPORTER: &str = "quay.io/prometheuscommunity/postgres-exporter:v0.20.1";
 
+/// Components of a set.
+pub const COMPONENTS: usize = 6;
+
 /// One image per component; empty = not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -83,19 +86,41 @@ impl ComponentImages {
         }
     }
 
-    /// How many components are named.
-    pub fn named(&self) -> usize {
+    /// The same with empty names taken as absent.
+    pub fn named(&self) -> Self {
+        let given = |image: &Option<String>| image.clone().filter(|image| !image.is_empty());
+        Self {
+            multigateway: given(&self.multigateway),
+            multiorch: given(&self.multiorch),
+            multipooler: given(&self.multipooler),
+            multiadmin: given(&self.multiadmin),
+            multiadmin_web: given(&self.multiadmin_web),
+            postgres: given(&self.postgres),
+        }
+    }
+
+    /// Every component with its image, in the order of `api.md` 4.2.
+    pub const fn each(&self) -> [(&'static str, Option<&String>); COMPONENTS] {
         [
-            &self.multigateway,
-            &self.multiorch,
-            &self.multipooler,
-            &self.multiadmin,
-            &self.multiadmin_web,
-            &self.postgres,
+            ("multigateway", self.multigateway.as_ref()),
+            ("multiorch", self.multiorch.as_ref()),
+            ("multipooler", self.multipooler.as_ref()),
+            ("multiadmin", self.multiadmin.as_ref()),
+            ("multiadminWeb", self.multiadmin_web.as_ref()),
+            ("postgres", self.postgres.as_ref()),
         ]
-        .into_iter()
-        .filter(|image| image.is_some())
-        .count()
+    }
+
+    /// How many components are named.
+    pub fn count(&self) -> usize {
+        let all = self.each().into_iter();
+        all.filter(|(_, image)| image.is_some_and(|image| !image.is_empty()))
+            .count()
+    }
+
+    /// True when every component is named.
+    pub fn is_complete(&self) -> bool {
+        self.count() == COMPONENTS
     }
 
     /// The identity of a set: first 12 hex digits of SHA-256 over its sorted lines (`api.md` 4.2).

@@ -8,7 +8,9 @@ pub mod core_template;
 pub mod guc;
 pub mod image;
 pub mod name;
+pub mod quantity;
 pub mod resolve;
+pub mod rollout;
 #[cfg(any(test, feature = "schema"))]
 pub mod schema;
 pub mod shard;

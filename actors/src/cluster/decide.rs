@@ -1,7 +1,8 @@
 //! What a MultigresCluster needs next.
 
 use crds::MultigresCluster;
-use crds::resolve::{OperatorDefaults, Templates, images_status, resolve};
+use crds::resolve::{OperatorDefaults, Templates, resolve};
+use crds::rollout::{APPLIED_IMAGES, Rollout, Strategy};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -29,7 +30,7 @@ pub fn decide(
         return plan.decision;
     }
     let mut wanted = Vec::new();
-    let mut images = None;
+    let mut resolved = None;
     match observed.me.typed::<MultigresCluster>() {
         Err(error) => plan.unbuildable(&error),
         Ok(cluster) => match resolve(&cluster, &Templates::default(), defaults) {
@@ -39,23 +40,45 @@ pub fn decide(
                     reason: "ConfigError",
                     message: problem.to_string(),
                 })),
-            Ok(resolved) => {
-                images = Some(images_status(&cluster, &resolved, defaults));
-                match objects::render(&cluster, &resolved) {
+            Ok(of) => {
+                match objects::render(&cluster, &of) {
                     Err(error) => plan.unbuildable(&error),
                     Ok(objects) => wanted = objects,
                 }
+                resolved = Some(of);
             }
         },
     }
-    for desired in &wanted {
-        plan.keep(desired.clone());
+    let recorded = resolved
+        .as_ref()
+        .is_none_or(|of| record(&mut plan, &of.rollout));
+    if recorded {
+        for desired in &wanted {
+            plan.keep(desired.clone());
+        }
+        if plan.obstacles.is_empty() {
+            tidy(&mut plan, &wanted);
+        }
     }
-    if plan.obstacles.is_empty() {
-        tidy(&mut plan, &wanted);
-    }
-    let computed = status::compute(&plan, &wanted, images);
+    let computed = status::compute(&plan, &wanted, resolved.as_ref());
     plan.conclude(computed)
+}
+
+/// Keeps the record of the images in force. True when the children may follow: where the strategy is lazy, no child may run
+/// images that are not on record, or a later operator would take the cluster for a new one (L-GIT-02).
+fn record(plan: &mut Plan<'_, State>, rollout: &Rollout) -> bool {
+    let Some(text) = &rollout.record else {
+        return true;
+    };
+    let me = &plan.observed.me;
+    // Without resourceVersion: nobody else writes this key, and the status is written at the same time.
+    let action = Action::Metadata {
+        key: me.key().clone(),
+        patch: json!({"uid": me.uid, "annotations": {APPLIED_IMAGES: text}}),
+    };
+    plan.decision
+        .act("the images in force are not on record", action);
+    rollout.strategy == Strategy::Immediate
 }
 
 /// Workloads and Services that the spec no longer asks for go. Children that hold pods or volumes stay: this version never

@@ -69,7 +69,7 @@ pub fn render(
         let called = crds::name::table_group(&name, &group.database_name, &group.table_group_name);
         objects.push(child(Kind::TableGroup, &owner, called, own, group)?);
     }
-    objects.extend(admin(cluster, resolved, &owner)?);
+    objects.extend(admin(resolved, &owner)?);
     objects.extend(web(cluster, resolved, &owner)?);
     objects.extend(gateways(&owner)?);
     Ok(objects)
@@ -91,27 +91,17 @@ fn child<S: Serialize>(
     )?)
 }
 
-fn pull(cluster: &MultigresCluster, resolved: &ResolvedCluster) -> Pull {
-    let secrets = cluster
-        .spec
-        .images
-        .as_ref()
-        .map(|images| images.image_pull_secrets.clone())
-        .unwrap_or_default();
+fn pull(resolved: &ResolvedCluster) -> Pull {
     Pull {
         policy: Some(resolved.image_pull_policy.clone()),
-        secrets: workload::listed(secrets),
+        secrets: workload::listed(resolved.image_pull_secrets.clone()),
     }
 }
 
-fn admin(
-    cluster: &MultigresCluster,
-    resolved: &ResolvedCluster,
-    owner: &Owner,
-) -> Result<[Desired; 2], RenderError> {
+fn admin(resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired; 2], RenderError> {
     let name = format!("{}-multiadmin", owner.name);
     let own = labels::standard(&owner.name, "multiadmin", &[(labels::CLUSTER, &owner.name)]);
-    let telemetry = workload::telemetry(cluster.spec.observability.as_ref(), None);
+    let telemetry = workload::telemetry(resolved.observability.as_ref(), None);
     let args = vec![
         format!("--http-port={ADMIN_HTTP}"),
         format!("--grpc-port={ADMIN_GRPC}"),
@@ -141,12 +131,6 @@ fn admin(
         volume_mounts: workload::listed(Vec::from_iter(telemetry.mount)),
         ..Container::default()
     };
-    let placement = cluster
-        .spec
-        .multiadmin
-        .as_ref()
-        .and_then(|admin| admin.placement.clone())
-        .unwrap_or_default();
     let deployment = Stateless {
         metadata: owner.child(name.clone(), own.clone()),
         replicas: resolved.multiadmin.replicas.unwrap_or(1),
@@ -156,9 +140,9 @@ fn admin(
         placement: Placement {
             nodes: None,
             affinity: resolved.multiadmin.affinity.clone(),
-            tolerations: workload::listed(placement.tolerations),
+            tolerations: workload::listed(resolved.multiadmin_placement.tolerations.clone()),
         },
-        pull: pull(cluster, resolved),
+        pull: pull(resolved),
         container: probes("/live", "/ready", ADMIN_HTTP).on(container),
         volumes: Vec::from_iter(telemetry.volume),
     };
@@ -222,7 +206,7 @@ fn web(
             affinity: resolved.multiadmin_web.affinity.clone(),
             ..Placement::default()
         },
-        pull: pull(cluster, resolved),
+        pull: pull(resolved),
         container: probes("/", "/", WEB_HTTP).on(container),
         volumes: Vec::new(),
     };

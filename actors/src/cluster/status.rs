@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crds::resolve::ResolvedCluster;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
@@ -13,7 +14,11 @@ use crate::status::{Computed, Condition, Phase, kstatus};
 use crate::topology::{condition, current, phase};
 
 /// Computes the status from the children that are wanted now.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], images: Option<Value>) -> Computed {
+pub fn compute(
+    plan: &Plan<'_, State>,
+    wanted: &[Desired],
+    resolved: Option<&ResolvedCluster>,
+) -> Computed {
     let children: Vec<(Kind, Option<&Rc<Entry>>)> = wanted
         .iter()
         .filter(|desired| {
@@ -58,16 +63,28 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], images: Option<Value>
     let mut fields = Map::new();
     fields.insert("cells".into(), cells(plan, wanted));
     fields.insert("databases".into(), databases(plan, wanted));
-    if let Some(images) = images {
-        fields.insert("images".into(), images);
+    if let Some(resolved) = resolved {
+        let rollout = &resolved.rollout;
+        fields.insert("images".into(), rollout.status());
+        fields.insert("resolvedTemplates".into(), json!(resolved.templates));
+        conditions.push(Condition::new(
+            "ImageRolloutPending",
+            rollout.pending,
+            rollout.reason,
+            &rollout.message,
+        ));
     }
+    let kept: &[_] = match resolved {
+        Some(_) => &["gateway", "adminWeb"],
+        None => &["gateway", "adminWeb", "images", "resolvedTemplates"],
+    };
     Computed {
         phase,
         message,
         conditions,
         fields,
         ask_again: found.ask_again,
-        kept: &["gateway", "adminWeb", "resolvedTemplates"],
+        kept,
     }
 }
 

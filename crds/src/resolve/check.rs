@@ -1,345 +1,493 @@
-//! What the schema admits but no object can be built from, and what this version does not do yet and therefore refuses.
+//! What the schema admits but no object can be built from. Values are checked after resolution, wherever they come from; the
+//! path of a problem is where its value stands.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
-use super::Problem;
-use crate::{BackupConfig, MultigresClusterSpec, PoolSpec, StorageSpec};
+use super::provenance::Provenance;
+use super::template::{IMPLICIT, TemplateKind, Templates, references};
+use super::{Problem, syntax};
+use crate::quantity::quantity;
+use crate::{
+    BackupConfig, CellSpec, EtcdSpec, ExternalServiceConfig, ExternalTopoServerSpec,
+    GatewayBufferConfig, MultigresClusterSpec, PodPlacementSpec, PoolSpec, ShardResolvedSpec,
+    StatelessSpec, StorageSpec, TopoServerSpec, guc,
+};
 
 /// Names that the topology understands (`api.md` 8.2).
 const POLICIES: [&str; 2] = ["AT_LEAST_2", "MULTI_CELL_AT_LEAST_2"];
+/// What the gateway does when nothing is set (`admission.md` 2.5): window and longest failover.
+const WINDOW: Duration = Duration::from_secs(10);
+const MAX_FAILOVER: Duration = Duration::from_secs(20);
 
+/// What was found so far.
 #[derive(Default)]
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn add(&mut self, path: &str, value: impl ToString, remedy: &str) {
-        self.0.push(Problem {
-            path: path.to_owned(),
+    /// A problem is told once, however many children share the value.
+    pub fn add(
+        &mut self,
+        path: impl Into<String>,
+        value: impl ToString,
+        remedy: impl Into<String>,
+    ) {
+        let problem = Problem {
+            path: path.into(),
             value: value.to_string(),
-            remedy: remedy.to_owned(),
-        });
+            remedy: remedy.into(),
+        };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
     }
 
-    fn unsupported(&mut self, path: &str, given: bool) {
-        if given {
-            self.add(
-                path,
-                "set",
-                "this version does not support it yet: remove it",
-            );
-        }
+    /// All of them.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.0
     }
 }
 
-/// All problems of a spec.
-pub fn check(spec: &MultigresClusterSpec) -> Vec<Problem> {
-    let mut findings = Findings::default();
-    not_yet(spec, &mut findings);
-    let cells: BTreeSet<&str> = spec.cells.iter().map(|cell| cell.name.as_str()).collect();
-    if cells.is_empty() {
+/// What can be said before anything is resolved.
+pub(super) fn manifest(
+    name: &str,
+    spec: &MultigresClusterSpec,
+    templates: &Templates,
+    findings: &mut Findings,
+) {
+    // Services are named after the cluster as it is (`api.md` trap T21). Without a name it is not from the API server.
+    if !name.is_empty()
+        && !(syntax::label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()))
+    {
+        findings.add(
+            "metadata.name",
+            name,
+            "Services are named after the cluster: begin with a letter and use lower-case letters, digits and hyphens",
+        );
+    }
+    // A missing template named `default` counts as an empty one (`api.md` 8.2).
+    for reference in references(spec) {
+        let there = match reference.kind {
+            TemplateKind::Core => templates.core.contains_key(&reference.name),
+            TemplateKind::Cell => templates.cell.contains_key(&reference.name),
+            TemplateKind::Shard => templates.shard.contains_key(&reference.name),
+        };
+        if !there && reference.explicit && reference.name != IMPLICIT {
+            let remedy = format!(
+                "referenced {} not found in the cluster's namespace: create it or name another",
+                reference.kind.name()
+            );
+            findings.add(reference.path, reference.name, remedy);
+        }
+    }
+    if spec.cells.is_empty() {
         findings.add(
             "spec.cells",
             "[]",
             "name at least one cell: shards need a place to run",
         );
     }
-    policy(
-        "spec.durabilityPolicy",
-        spec.durability_policy.as_deref(),
-        &mut findings,
-    );
-    for (d, database) in spec.databases.iter().enumerate() {
-        policy(
-            &format!("spec.databases[{d}].durabilityPolicy"),
-            database.durability_policy.as_deref(),
-            &mut findings,
-        );
-        for (g, group) in database.tablegroups.iter().enumerate() {
-            for (s, shard) in group.shards.iter().enumerate() {
-                let path = format!("spec.databases[{d}].tablegroups[{g}].shards[{s}].spec");
-                let Some(inline) = &shard.spec else { continue };
-                let orch = inline.multiorch.iter().flat_map(|orch| &orch.cells);
-                known(
-                    &format!("{path}.multiorch.cells"),
-                    orch,
-                    &cells,
-                    &mut findings,
+    for (c, cell) in spec.cells.iter().enumerate() {
+        let place = [("zoneId", &cell.zone_id), ("region", &cell.region)];
+        for (field, value) in place {
+            if let Some(value) = value.as_ref().filter(|value| !syntax::label_value(value)) {
+                let path = format!("spec.cells[{c}].{field}");
+                findings.add(
+                    path,
+                    value,
+                    "nodes are selected by it: it must be a label value",
                 );
-                for (name, of) in &inline.pools {
-                    pool(
-                        &format!("{path}.pools.{name}"),
-                        name,
-                        of,
-                        &cells,
-                        &mut findings,
+            }
+        }
+    }
+    exposure(
+        "spec.externalGateway",
+        spec.external_gateway.as_ref(),
+        findings,
+    );
+    exposure(
+        "spec.externalAdminWeb",
+        spec.external_admin_web.as_ref(),
+        findings,
+    );
+}
+
+fn exposure(path: &str, given: Option<&ExternalServiceConfig>, findings: &mut Findings) {
+    let Some(given) = given.filter(|given| given.enabled) else {
+        return;
+    };
+    for (i, address) in given.external_ips.iter().enumerate() {
+        if address.parse::<IpAddr>().is_err() {
+            findings.add(
+                format!("{path}.externalIPs[{i}]"),
+                address,
+                "invalid IP address",
+            );
+        }
+    }
+    for key in given
+        .annotations
+        .keys()
+        .filter(|key| !syntax::qualified(key))
+    {
+        findings.add(
+            format!("{path}.annotations"),
+            key,
+            "not a valid annotation key",
+        );
+    }
+}
+
+/// Checks of one component's resolved values.
+pub(super) struct At<'f, 'p> {
+    pub findings: &'f mut Findings,
+    pub provenance: &'p Provenance,
+    pub component: usize,
+}
+
+impl At<'_, '_> {
+    fn add(&mut self, within: &str, field: &str, value: impl ToString, remedy: impl Into<String>) {
+        let path = self.provenance.place(self.component, within, field);
+        self.findings.add(path, value, remedy);
+    }
+
+    /// The quorum rule of a database.
+    pub fn policy(&mut self, given: &str) {
+        if !POLICIES.contains(&given) {
+            self.add(
+                "",
+                "durabilityPolicy",
+                given,
+                "use AT_LEAST_2 or MULTI_CELL_AT_LEAST_2",
+            );
+        }
+    }
+
+    /// A managed global topology store.
+    pub fn topology(&mut self, server: &TopoServerSpec) {
+        if let Some(etcd) = &server.etcd {
+            self.etcd("etcd", etcd);
+        }
+        self.placement("placement", server.placement.as_ref());
+    }
+
+    fn etcd(&mut self, within: &str, etcd: &EtcdSpec) {
+        self.storage(&format!("{within}.storage"), etcd.storage.as_ref());
+        self.resources(within, etcd.resources.as_ref());
+    }
+
+    /// An etcd of the user's.
+    pub fn external(&mut self, within: &str, external: &ExternalTopoServerSpec) {
+        if external.implementation.as_deref() != Some("etcd") {
+            let given = external.implementation.as_deref().unwrap_or_default();
+            self.add(
+                within,
+                "implementation",
+                given,
+                "the data plane knows etcd only",
+            );
+        }
+        let secrets = [
+            ("caSecret", &external.ca_secret),
+            ("clientCertSecret", &external.client_cert_secret),
+        ];
+        for (field, name) in secrets {
+            self.object_name(within, field, name.as_deref());
+        }
+    }
+
+    /// A Deployment's settings.
+    pub fn stateless(&mut self, within: &str, of: &StatelessSpec) {
+        self.resources(within, of.resources.as_ref());
+        for key in of
+            .pod_annotations
+            .keys()
+            .filter(|key| !syntax::qualified(key))
+        {
+            self.add(
+                within,
+                &format!("podAnnotations.{key}"),
+                key,
+                "not a valid annotation key",
+            );
+        }
+        for (key, value) in &of.pod_labels {
+            if !syntax::qualified(key) || !syntax::label_value(value) {
+                self.add(
+                    within,
+                    &format!("podLabels.{key}"),
+                    value,
+                    "not a valid label",
+                );
+            }
+        }
+    }
+
+    /// A workload's tolerations.
+    pub fn placement(&mut self, field: &str, placement: Option<&PodPlacementSpec>) {
+        let list = placement
+            .map(|p| p.tolerations.as_slice())
+            .unwrap_or_default();
+        for problem in list.iter().filter_map(syntax::toleration) {
+            self.add("", field, "tolerations", problem);
+        }
+    }
+
+    /// A cell.
+    pub fn cell(&mut self, cell: &CellSpec) {
+        self.stateless("multigateway", &cell.multigateway.stateless);
+        if let Some(buffer) = &cell.multigateway.buffer {
+            self.buffer(buffer);
+        }
+        self.placement(
+            "multigatewayPlacement",
+            cell.multigateway_placement.as_ref(),
+        );
+        let Some(store) = &cell.topo_server else {
+            return;
+        };
+        if let Some(etcd) = &store.etcd {
+            self.etcd("localTopoServer.etcd", etcd);
+        }
+        if let Some(external) = &store.external {
+            self.external("localTopoServer.external", external);
+        }
+    }
+
+    /// Durations of the gateway's buffer (`admission.md` R78–R80).
+    fn buffer(&mut self, buffer: &GatewayBufferConfig) {
+        const AT: &str = "multigateway.buffer";
+        if buffer.enabled == Some(false) {
+            return;
+        }
+        let mut read = |field: &str, given: &Option<String>, zero: bool| {
+            let text = given.as_deref()?;
+            let value = syntax::duration(text);
+            if value.is_none_or(|value| value.is_zero() && !zero) {
+                self.add(AT, field, text, "give a duration above zero such as 10s");
+                return None;
+            }
+            value
+        };
+        let window = read("window", &buffer.window, false);
+        let longest = read("maxFailoverDuration", &buffer.max_failover_duration, false);
+        read(
+            "minTimeBetweenFailovers",
+            &buffer.min_time_between_failovers,
+            true,
+        );
+        if window.unwrap_or(WINDOW) > longest.unwrap_or(MAX_FAILOVER) {
+            let given = buffer.window.as_deref().unwrap_or("10s (built-in)");
+            let limit = buffer
+                .max_failover_duration
+                .as_deref()
+                .unwrap_or("20s (built-in)");
+            self.add(
+                AT,
+                "window",
+                given,
+                format!("must be <= maxFailoverDuration, which is {limit}"),
+            );
+        }
+    }
+
+    /// A shard; `cells` are those of the cluster.
+    pub fn shard(&mut self, shard: &ShardResolvedSpec, cells: &[String]) {
+        self.stateless("multiorch", &shard.multiorch.stateless);
+        self.known("multiorch", &shard.multiorch.cells, cells);
+        let tolerations = shard.multiorch.placement.as_ref();
+        for problem in tolerations
+            .iter()
+            .flat_map(|p| &p.tolerations)
+            .filter_map(syntax::toleration)
+        {
+            self.add("multiorch", "placement", "tolerations", problem);
+        }
+        for (name, value) in &shard.postgres_config {
+            if let Err(remedy) = guc::check(name, value) {
+                self.add("", &format!("postgresConfig.{name}"), value, remedy);
+            }
+        }
+        if let Some(reference) = &shard.postgres_config_ref {
+            self.object_name("", "postgresConfigRef", Some(&reference.name));
+        }
+        for (name, pool) in &shard.pools {
+            self.pool(name, pool, cells);
+        }
+    }
+
+    fn known(&mut self, within: &str, given: &[String], cells: &[String]) {
+        if given.is_empty() && !cells.is_empty() {
+            self.add(
+                within,
+                "cells",
+                "[]",
+                "matches NO cells: name a cell of spec.cells",
+            );
+        }
+        for cell in given.iter().filter(|cell| !cells.contains(cell)) {
+            self.add(
+                within,
+                "cells",
+                cell,
+                "non-existent cell: name a cell of spec.cells",
+            );
+        }
+    }
+
+    fn pool(&mut self, name: &str, pool: &PoolSpec, cells: &[String]) {
+        let within = format!("pools.{name}");
+        if name.len() > 25 || !syntax::label(name) {
+            // The name stands where the pool stands: take the place of any of its fields.
+            let place = self.provenance.place(self.component, &within, "cells");
+            let place = place.strip_suffix(".cells").unwrap_or(&place);
+            self.findings.add(
+                place,
+                name,
+                "a pool name has 1 to 25 lower-case letters, digits and inner hyphens",
+            );
+        }
+        self.known(&within, &pool.cells, cells);
+        self.storage(&format!("{within}.storage"), pool.storage.as_ref());
+        let containers = [
+            ("postgres", &pool.postgres),
+            ("multipooler", &pool.multipooler),
+        ];
+        for (container, given) in containers {
+            let resources = given.as_ref().and_then(|c| c.resources.as_ref());
+            self.resources(&format!("{within}.{container}"), resources);
+        }
+        let user = |config: &Option<crate::ContainerConfig>| config.as_ref()?.run_as_user;
+        let (postgres, pooler) = (user(&pool.postgres), user(&pool.multipooler));
+        if let Some(given) = pooler.filter(|given| postgres != Some(*given)) {
+            self.add(
+                &format!("{within}.multipooler"),
+                "runAsUser",
+                given,
+                "give postgres.runAsUser the same value: both work on the same files",
+            );
+        }
+        for problem in pool.tolerations.iter().filter_map(syntax::toleration) {
+            self.add(&within, "tolerations", "tolerations", problem);
+        }
+    }
+
+    /// Backup settings of a level.
+    pub fn backup(&mut self, backup: &BackupConfig) {
+        if let Some(filesystem) = &backup.filesystem {
+            self.storage("backup.filesystem.storage", filesystem.storage.as_ref());
+        }
+        if let Some(s3) = &backup.s3 {
+            for (field, value) in [("bucket", &s3.bucket), ("region", &s3.region)] {
+                if value.is_empty() {
+                    self.add("backup.s3", field, "", "S3 needs it");
+                }
+            }
+            self.object_name(
+                "backup.s3",
+                "credentialsSecret",
+                s3.credentials_secret.as_deref(),
+            );
+            self.object_name(
+                "backup.s3",
+                "serviceAccountName",
+                s3.service_account_name.as_deref(),
+            );
+        } else if backup.type_ != "filesystem" {
+            self.add("backup", "type", &backup.type_, "use filesystem or s3");
+        }
+        let given = backup
+            .pgbackrest_tls
+            .as_ref()
+            .and_then(|tls| tls.secret_name.as_deref());
+        self.object_name("backup", "pgbackrestTLS", given);
+        let given = backup.encryption.as_ref().map(|of| of.secret_name.as_str());
+        self.object_name("backup", "encryption", given);
+    }
+
+    fn object_name(&mut self, within: &str, field: &str, given: Option<&str>) {
+        if let Some(given) = given.filter(|given| !given.is_empty() && !syntax::subdomain(given)) {
+            self.add(within, field, given, "not a valid object name");
+        }
+    }
+
+    fn storage(&mut self, within: &str, storage: Option<&StorageSpec>) {
+        let Some(storage) = storage else { return };
+        if let Some(size) = &storage.size
+            && quantity(size).is_none_or(|value| value <= 0.0)
+        {
+            self.add(
+                within,
+                "size",
+                size,
+                "give a positive quantity such as 10Gi",
+            );
+        }
+        self.object_name(within, "class", storage.class.as_deref());
+        for mode in storage
+            .access_modes
+            .iter()
+            .filter(|mode| !syntax::access_mode(mode))
+        {
+            let remedy = "use ReadWriteOnce, ReadOnlyMany, ReadWriteMany or ReadWriteOncePod";
+            self.add(within, "accessModes", mode, remedy);
+        }
+        // The API server refuses the combination.
+        if storage.access_modes.len() > 1
+            && storage.access_modes.iter().any(|m| m == "ReadWriteOncePod")
+        {
+            self.add(
+                within,
+                "accessModes",
+                "ReadWriteOncePod",
+                "it cannot be combined with other modes",
+            );
+        }
+    }
+
+    fn resources(&mut self, within: &str, given: Option<&ResourceRequirements>) {
+        let Some(given) = given else { return };
+        for (part, map) in [("requests", &given.requests), ("limits", &given.limits)] {
+            for (name, value) in map.iter().flatten() {
+                if quantity(&value.0).is_none_or(|value| value < 0.0) {
+                    let path = format!("resources.{part}.{name}");
+                    self.resource(
+                        within,
+                        &path,
+                        &value.0,
+                        "give a quantity that is not negative, such as 500m or 1Gi",
                     );
                 }
             }
         }
-    }
-    if let Some(etcd) = spec
-        .global_topo_server
-        .as_ref()
-        .and_then(|topo| topo.etcd.as_ref())
-    {
-        size(
-            "spec.globalTopoServer.etcd.storage.size",
-            etcd.storage.as_ref(),
-            &mut findings,
-        );
-        limits(
-            "spec.globalTopoServer.etcd.resources",
-            etcd.resources.as_ref(),
-            &mut findings,
-        );
-    }
-    if let Some(filesystem) = spec
-        .backup
-        .as_ref()
-        .and_then(|backup| backup.filesystem.as_ref())
-    {
-        size(
-            "spec.backup.filesystem.storage.size",
-            filesystem.storage.as_ref(),
-            &mut findings,
-        );
-    }
-    findings.0
-}
-
-/// Fields of the API that have no effect in this version: refused, so that nobody relies on them.
-fn not_yet(spec: &MultigresClusterSpec, findings: &mut Findings) {
-    findings.unsupported(
-        "spec.templateDefaults",
-        spec.template_defaults
-            .as_ref()
-            .is_some_and(|t| *t != crate::TemplateDefaults::default()),
-    );
-    findings.unsupported("spec.imageUpdatePolicy", spec.image_update_policy.is_some());
-    findings.unsupported(
-        "spec.internalTLS",
-        spec.internal_tls
-            .as_ref()
-            .is_some_and(|tls| tls.enabled == Some(true)),
-    );
-    findings.unsupported(
-        "spec.certCommonName",
-        spec.cert_common_name
-            .as_ref()
-            .is_some_and(|name| !name.is_empty()),
-    );
-    findings.unsupported(
-        "spec.externalGateway",
-        spec.external_gateway.as_ref().is_some_and(|e| e.enabled),
-    );
-    findings.unsupported(
-        "spec.externalAdminWeb",
-        spec.external_admin_web.as_ref().is_some_and(|e| e.enabled),
-    );
-    let core = [
-        (
-            "spec.globalTopoServer.templateRef",
-            spec.global_topo_server
-                .as_ref()
-                .and_then(|t| t.template_ref.as_ref()),
-        ),
-        (
-            "spec.multiadmin.templateRef",
-            spec.multiadmin
-                .as_ref()
-                .and_then(|t| t.template_ref.as_ref()),
-        ),
-        (
-            "spec.multiadminWeb.templateRef",
-            spec.multiadmin_web
-                .as_ref()
-                .and_then(|t| t.template_ref.as_ref()),
-        ),
-    ];
-    for (path, reference) in core {
-        findings.unsupported(path, reference.is_some());
-    }
-    let external = spec
-        .global_topo_server
-        .as_ref()
-        .and_then(|t| t.external.as_ref());
-    let tls = external.is_some_and(|e| {
-        e.ca_secret
-            .as_ref()
-            .or(e.client_cert_secret.as_ref())
-            .is_some_and(|s| !s.is_empty())
-    });
-    findings.unsupported("spec.globalTopoServer.external.caSecret", tls);
-    for (c, cell) in spec.cells.iter().enumerate() {
-        findings.unsupported(
-            &format!("spec.cells[{c}].cellTemplate"),
-            cell.cell_template.is_some(),
-        );
-        findings.unsupported(
-            &format!("spec.cells[{c}].overrides"),
-            cell.overrides.is_some(),
-        );
-        let local = cell
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.local_topo_server.is_some());
-        findings.unsupported(&format!("spec.cells[{c}].spec.localTopoServer"), local);
-    }
-    backup("spec.backup", spec.backup.as_ref(), findings);
-    for (d, database) in spec.databases.iter().enumerate() {
-        backup(
-            &format!("spec.databases[{d}].backup"),
-            database.backup.as_ref(),
-            findings,
-        );
-        for (g, group) in database.tablegroups.iter().enumerate() {
-            let path = format!("spec.databases[{d}].tablegroups[{g}]");
-            backup(&format!("{path}.backup"), group.backup.as_ref(), findings);
-            for (s, shard) in group.shards.iter().enumerate() {
-                let path = format!("{path}.shards[{s}]");
-                findings.unsupported(
-                    &format!("{path}.shardTemplate"),
-                    shard.shard_template.is_some(),
+        for (name, request) in given.requests.iter().flatten() {
+            let Some(limit) = given.limits.as_ref().and_then(|limits| limits.get(name)) else {
+                continue;
+            };
+            if let (Some(least), Some(most)) = (quantity(&request.0), quantity(&limit.0))
+                && most < least
+            {
+                let remedy = format!("must be >= request, which is {}", request.0);
+                self.resource(
+                    within,
+                    &format!("resources.limits.{name}"),
+                    &limit.0,
+                    &remedy,
                 );
-                findings.unsupported(&format!("{path}.overrides"), shard.overrides.is_some());
-                backup(&format!("{path}.backup"), shard.backup.as_ref(), findings);
-                let reference = shard
-                    .spec
-                    .as_ref()
-                    .is_some_and(|spec| spec.postgres_config_ref.is_some());
-                findings.unsupported(&format!("{path}.spec.postgresConfigRef"), reference);
             }
         }
     }
-}
 
-fn backup(path: &str, given: Option<&BackupConfig>, findings: &mut Findings) {
-    let Some(given) = given else { return };
-    findings.unsupported(&format!("{path}.s3"), given.type_ == "s3");
-    findings.unsupported(&format!("{path}.encryption"), given.encryption.is_some());
-    let tls = given
-        .pgbackrest_tls
-        .as_ref()
-        .and_then(|tls| tls.secret_name.as_ref())
-        .is_some_and(|name| !name.is_empty());
-    findings.unsupported(&format!("{path}.pgbackrestTLS"), tls);
-}
-
-fn policy(path: &str, given: Option<&str>, findings: &mut Findings) {
-    if let Some(given) = given.filter(|given| !POLICIES.contains(given)) {
-        findings.add(path, given, "use AT_LEAST_2 or MULTI_CELL_AT_LEAST_2");
-    }
-}
-
-fn known<'a>(
-    path: &str,
-    given: impl Iterator<Item = &'a String>,
-    cells: &BTreeSet<&str>,
-    findings: &mut Findings,
-) {
-    for cell in given.filter(|cell| !cells.contains(cell.as_str())) {
-        findings.add(path, cell, "name a cell of spec.cells");
-    }
-}
-
-fn pool(path: &str, name: &str, pool: &PoolSpec, cells: &BTreeSet<&str>, findings: &mut Findings) {
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let legal = name.len() <= 25
-        && name.starts_with(letter)
-        && name.ends_with(letter)
-        && name.chars().all(|c| letter(c) || c == '-');
-    if !legal {
-        findings.add(
-            path,
-            name,
-            "a pool name has 1 to 25 lower-case letters, digits and inner hyphens",
+    /// Resources are noted as one block.
+    fn resource(&mut self, within: &str, path: &str, value: &str, remedy: &str) {
+        let place = self.provenance.place(self.component, within, "resources");
+        let place = format!(
+            "{}{}",
+            place.strip_suffix("resources").unwrap_or(&place),
+            path
         );
+        self.findings.add(place, value, remedy);
     }
-    known(&format!("{path}.cells"), pool.cells.iter(), cells, findings);
-    size(
-        &format!("{path}.storage.size"),
-        pool.storage.as_ref(),
-        findings,
-    );
-    for (container, given) in [
-        ("postgres", &pool.postgres),
-        ("multipooler", &pool.multipooler),
-    ] {
-        limits(
-            &format!("{path}.{container}.resources"),
-            given.as_ref().and_then(|c| c.resources.as_ref()),
-            findings,
-        );
-    }
-    let user =
-        |config: &Option<crate::ContainerConfig>| config.as_ref().and_then(|c| c.run_as_user);
-    if let Some(given) =
-        user(&pool.multipooler).filter(|given| user(&pool.postgres) != Some(*given))
-    {
-        let path = format!("{path}.multipooler.runAsUser");
-        findings.add(
-            &path,
-            given,
-            "give postgres.runAsUser the same value: both work on the same files",
-        );
-    }
-}
-
-fn size(path: &str, storage: Option<&StorageSpec>, findings: &mut Findings) {
-    if let Some(given) = storage
-        .and_then(|s| s.size.as_deref())
-        .filter(|s| !s.is_empty())
-        && quantity(given).is_none_or(|value| value <= 0.0)
-    {
-        findings.add(path, given, "give a positive quantity such as 10Gi");
-    }
-}
-
-fn limits(path: &str, given: Option<&ResourceRequirements>, findings: &mut Findings) {
-    let Some(given) = given else { return };
-    for (name, request) in given.requests.iter().flatten() {
-        let Some(limit) = given.limits.as_ref().and_then(|limits| limits.get(name)) else {
-            continue;
-        };
-        if let (Some(request), Some(value)) = (quantity(&request.0), quantity(&limit.0))
-            && value < request
-        {
-            findings.add(
-                &format!("{path}.limits.{name}"),
-                &limit.0,
-                "a limit cannot be below its request",
-            );
-        }
-    }
-}
-
-/// A Kubernetes quantity as a number; None when it is none.
-pub fn quantity(text: &str) -> Option<f64> {
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '+' || c == '-'))
-        .unwrap_or(text.len());
-    let (digits, suffix) = text.split_at(split);
-    let number: f64 = digits.parse().ok()?;
-    let scale = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        "Pi" => 1_125_899_906_842_624.0,
-        "Ei" => 1_152_921_504_606_846_976.0,
-        exponent => 10_f64.powi(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
-    };
-    Some(number * scale)
 }

@@ -1,38 +1,47 @@
 //! What a manifest means (`api.md` 7 and 8): a MultigresCluster and its templates become the specs of all children. Pure.
+//!
+//! ```text
+//! template ← overrides ← inline settings        layers.rs, merge.rs     which value wins, field by field
+//!   else inherited, operator's, built-in        inherit.rs, core.rs, defaults.rs
+//! resolved values                               check.rs                what no object can be built from
+//! ```
 
+mod catalogue;
+mod cell;
 mod check;
+mod core;
 mod defaults;
+mod inherit;
+mod layers;
+mod merge;
+mod provenance;
+mod shard;
+mod syntax;
+mod template;
 
-use std::collections::BTreeMap;
-
+use k8s_openapi::api::core::v1::LocalObjectReference;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 pub use defaults::OperatorDefaults;
-
-use crate::image::ComponentImages;
-use crate::{
-    BackupConfig, CellSpec, CellTemplate, CoreTemplate, GlobalTopoServerRef, MultigresCluster,
-    MultigresClusterSpec, PoolSpec, PvcDeletionPolicy, ShardConfig, ShardInlineSpec,
-    ShardResolvedSpec, ShardSpec, ShardTemplate, StatelessSpec, TableGroupSpec, TopoServerSpec,
+pub(crate) use provenance::Layer;
+pub use provenance::{Level, Provenance, Source};
+pub use template::{
+    IMPLICIT, Reference, TemplateKind, TemplateNames, Templates, referenced, references,
 };
 
-/// The templates of a cluster's namespace, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Templates {
-    /// CoreTemplates.
-    pub core: BTreeMap<String, CoreTemplate>,
-    /// CellTemplates.
-    pub cell: BTreeMap<String, CellTemplate>,
-    /// ShardTemplates.
-    pub shard: BTreeMap<String, ShardTemplate>,
-}
+use crate::image::ComponentImages;
+use crate::rollout::{self, Rollout};
+use crate::{
+    CellSpec, ExternalServiceConfig, ExternalTopoServerSpec, GlobalTopoServerRef, MultigresCluster,
+    MultigresClusterSpec, ObservabilityConfig, PodPlacementSpec, PvcDeletionPolicy,
+    ShardResolvedSpec, ShardSpec, StatelessSpec, TableGroupSpec, TopoServerSpec,
+};
 
 /// Something the schema admits but no object can be built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{path} = {value:?}: {remedy}")]
 pub struct Problem {
-    /// JSON path of the field.
+    /// JSON path of the field; in a template after the template's kind and name.
     pub path: String,
     /// Its value.
     pub value: String,
@@ -41,29 +50,37 @@ pub struct Problem {
 }
 
 /// Where the global topology lives.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum GlobalTopology {
     /// A managed etcd with this spec.
     Managed(Box<TopoServerSpec>),
     /// The user's own.
-    External,
+    External(Box<ExternalTopoServerSpec>),
 }
 
-/// A cluster with every default filled in: ready-made specs of its children.
+/// A cluster with every default filled in: ready-made specs of its children, and what the cluster's own objects need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedCluster {
     /// Images in force.
     pub images: ComponentImages,
+    /// How they came to be in force, and what is to be recorded about it.
+    pub rollout: Rollout,
     /// Pull policy.
     pub image_pull_policy: String,
+    /// Pull Secrets.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Log levels.
     pub log_levels: crate::ComponentLogLevels,
+    /// Telemetry of data-plane pods; None = off.
+    pub observability: Option<ObservabilityConfig>,
     /// The global topology store.
     pub topology: GlobalTopology,
     /// How children reach it.
     pub topology_ref: GlobalTopoServerRef,
     /// multiadmin.
     pub multiadmin: StatelessSpec,
+    /// Tolerations of multiadmin.
+    pub multiadmin_placement: PodPlacementSpec,
     /// multiadmin-web.
     pub multiadmin_web: StatelessSpec,
     /// Cells, in spec order.
@@ -72,65 +89,140 @@ pub struct ResolvedCluster {
     pub table_groups: Vec<TableGroupSpec>,
     /// Superuser.
     pub superuser: String,
+    /// mTLS between components.
+    pub internal_tls: bool,
+    /// DNS name of the public certificate; None = no TLS for clients.
+    pub cert_common_name: Option<String>,
+    /// Exposure of the gateway; None = off.
+    pub external_gateway: Option<ExternalServiceConfig>,
+    /// Exposure of the admin web; None = off.
+    pub external_admin_web: Option<ExternalServiceConfig>,
+    /// Stale topology records are retired.
+    pub topology_pruning: bool,
+    /// The templates in force.
+    pub templates: TemplateNames,
+    /// Where each value came from.
+    pub provenance: Provenance,
 }
 
-/// Resolves a cluster.
+/// Everything a resolution reads.
+struct Input<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    cluster: &'a MultigresClusterSpec,
+    templates: &'a Templates,
+    defaults: &'a OperatorDefaults,
+}
+
+impl<'a> Input<'a> {
+    fn pull_secrets(&self) -> &'a [LocalObjectReference] {
+        let images = self.cluster.images.as_ref();
+        images
+            .map(|images| images.image_pull_secrets.as_slice())
+            .unwrap_or_default()
+    }
+}
+
+/// Resolves a cluster with the templates of its namespace; those it does not refer to make no difference.
 ///
 /// # Errors
 /// Every problem that was found, in order of the fields.
 pub fn resolve(
     cluster: &MultigresCluster,
-    _templates: &Templates,
+    templates: &Templates,
     defaults: &OperatorDefaults,
 ) -> Result<ResolvedCluster, Vec<Problem>> {
-    let problems = check::check(&cluster.spec);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let spec = &cluster.spec;
-    let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
-    let given = spec.images.clone().unwrap_or_default();
-    let images = given.pins.over(&defaults.images);
-    let (topology, topology_ref) = topology(spec, name, namespace);
-    let common = Common {
-        images: &images,
-        pull_policy: given
-            .image_pull_policy
-            .clone()
-            .unwrap_or_else(|| "IfNotPresent".to_owned()),
-        topology: &topology_ref,
-        log_levels: defaults::log_levels(spec.log_levels.as_ref()),
-        cells: spec.cells.iter().map(|cell| cell.name.clone()).collect(),
+    let input = Input {
+        name: cluster.metadata.name.as_deref().unwrap_or_default(),
+        namespace: cluster.metadata.namespace.as_deref().unwrap_or_default(),
+        cluster: &cluster.spec,
+        templates,
+        defaults,
     };
-    let stateless =
-        |given: Option<&StatelessSpec>, component| defaults::stateless(given, component);
-    Ok(ResolvedCluster {
-        multiadmin: stateless(
-            spec.multiadmin
-                .as_ref()
-                .and_then(|admin| admin.spec.as_ref()),
-            "multiadmin",
-        ),
-        multiadmin_web: stateless(
-            spec.multiadmin_web
-                .as_ref()
-                .and_then(|web| web.spec.as_ref()),
-            "multiadmin-web",
-        ),
-        cells: spec
-            .cells
-            .iter()
-            .map(|cell| common.cell(spec, cell))
-            .collect(),
-        table_groups: common.table_groups(spec),
-        superuser: superuser(spec),
-        image_pull_policy: common.pull_policy.clone(),
-        log_levels: common.log_levels.clone(),
-        images,
+    let mut findings = check::Findings::default();
+    check::manifest(input.name, &cluster.spec, templates, &mut findings);
+    let rollout = match rollout::decide(cluster, &defaults.images, defaults.strategy) {
+        Ok(rollout) => rollout,
+        Err(unreadable) => {
+            let path = format!("metadata.annotations[{}]", rollout::APPLIED_IMAGES);
+            findings.add(path, unreadable, "with the strategy lazy nothing is changed: restore the annotation, or choose the strategy immediate");
+            return Err(findings.into_problems());
+        }
+    };
+    let resolved = assemble(&input, rollout, &mut findings);
+    let problems = findings.into_problems();
+    if problems.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(problems)
+    }
+}
+
+fn assemble(
+    input: &Input<'_>,
+    rollout: Rollout,
+    findings: &mut check::Findings,
+) -> ResolvedCluster {
+    let spec = input.cluster;
+    let mut provenance = Provenance::default();
+    let common = core::common(input, &rollout, &mut provenance);
+    let (topology, topology_ref) = core::topology(input, &mut provenance, findings);
+    let (multiadmin, multiadmin_placement) = core::multiadmin(input, &mut provenance, findings);
+    let multiadmin_web = core::multiadmin_web(input, &mut provenance, findings);
+    let all: Vec<String> = spec.cells.iter().map(|cell| cell.name.clone()).collect();
+    let mut sorted = all.clone();
+    sorted.sort();
+    let shared = Shared {
+        images: &rollout.effective,
+        common: &common,
+        topology: &topology_ref,
+        cells: &all,
+        sorted_cells: &sorted,
+    };
+    let cells = spec.cells.iter().enumerate();
+    let cells = cells
+        .map(|(index, given)| cell::cell(input, &shared, index, given, &mut provenance, findings))
+        .collect();
+    let table_groups = shard::table_groups(input, &shared, &mut provenance, findings);
+    let exposed =
+        |given: &Option<ExternalServiceConfig>| given.clone().filter(|given| given.enabled);
+    ResolvedCluster {
+        images: rollout.effective.clone(),
+        image_pull_secrets: input.pull_secrets().to_vec(),
+        internal_tls: spec.internal_tls.as_ref().and_then(|tls| tls.enabled) == Some(true),
+        cert_common_name: spec
+            .cert_common_name
+            .clone()
+            .filter(|name| !name.is_empty()),
+        external_gateway: exposed(&spec.external_gateway),
+        external_admin_web: exposed(&spec.external_admin_web),
+        topology_pruning: common.pruning.enabled.unwrap_or(true),
+        templates: template::in_force(spec, input.templates),
+        image_pull_policy: common.pull_policy,
+        log_levels: common.log_levels,
+        observability: common.observability,
+        superuser: common.superuser,
+        rollout,
         topology,
         topology_ref,
-    })
+        multiadmin,
+        multiadmin_placement,
+        multiadmin_web,
+        cells,
+        table_groups,
+        provenance,
+    }
+}
+
+/// What cells and table groups share.
+struct Shared<'a> {
+    images: &'a ComponentImages,
+    common: &'a core::Common,
+    topology: &'a GlobalTopoServerRef,
+    /// All cells, in the order of the manifest.
+    cells: &'a [String],
+    /// The same, sorted.
+    sorted_cells: &'a [String],
 }
 
 /// The spec of a Shard as its TableGroup renders it.
@@ -186,220 +278,6 @@ pub fn merge_pvc_policy(
                 .clone()
                 .or_else(|| parent.when_scaled.clone()),
         }),
-    }
-}
-
-/// `status.images` of a cluster (`api.md` 4.2).
-pub fn images_status(
-    cluster: &MultigresCluster,
-    resolved: &ResolvedCluster,
-    defaults: &OperatorDefaults,
-) -> Value {
-    let pins = cluster.spec.images.clone().unwrap_or_default().pins;
-    let source = match pins.named() {
-        0 => "defaults",
-        6 => return json!({"effective": resolved.images, "source": "explicit"}),
-        _ => "mixed",
-    };
-    let (set, revision) = (&defaults.images, defaults.images.revision());
-    json!({
-        "updateStrategy": "immediate", "effective": resolved.images, "source": source,
-        "applied": set, "appliedRevision": revision, "available": set, "availableRevision": revision,
-    })
-}
-
-fn superuser(spec: &MultigresClusterSpec) -> String {
-    spec.postgres_superuser
-        .clone()
-        .filter(|user| !user.is_empty())
-        .unwrap_or_else(|| "postgres".to_owned())
-}
-
-fn topology(
-    spec: &MultigresClusterSpec,
-    name: &str,
-    namespace: &str,
-) -> (GlobalTopology, GlobalTopoServerRef) {
-    const ROOT: &str = "/multigres/global";
-    let given = spec.global_topo_server.clone().unwrap_or_default();
-    if let Some(external) = &given.external {
-        let reference = GlobalTopoServerRef {
-            address: external.endpoints.first().cloned().unwrap_or_default(),
-            root_path: external
-                .root_path
-                .clone()
-                .unwrap_or_else(|| ROOT.to_owned()),
-            implementation: external
-                .implementation
-                .clone()
-                .unwrap_or_else(|| "etcd".to_owned()),
-        };
-        return (GlobalTopology::External, reference);
-    }
-    let mut etcd = defaults::etcd(given.etcd.as_ref(), ROOT);
-    let own = etcd.pvc_deletion_policy.take();
-    let cluster = defaults::cluster_policy(spec.pvc_deletion_policy.as_ref());
-    let policy = merge_pvc_policy(own.as_ref(), given.pvc_deletion_policy.as_ref());
-    let reference = GlobalTopoServerRef {
-        address: format!("{name}-global-topo.{namespace}.svc:2379"),
-        root_path: etcd.root_path.clone().unwrap_or_else(|| ROOT.to_owned()),
-        implementation: "etcd".to_owned(),
-    };
-    let server = TopoServerSpec {
-        etcd: Some(etcd),
-        pvc_deletion_policy: merge_pvc_policy(policy.as_ref(), Some(&cluster)),
-        placement: given.placement,
-    };
-    (GlobalTopology::Managed(Box::new(server)), reference)
-}
-
-struct Common<'a> {
-    images: &'a ComponentImages,
-    pull_policy: String,
-    topology: &'a GlobalTopoServerRef,
-    log_levels: crate::ComponentLogLevels,
-    cells: Vec<String>,
-}
-
-impl Common<'_> {
-    fn cell(&self, spec: &MultigresClusterSpec, cell: &crate::CellConfig) -> CellSpec {
-        let inline = cell.spec.clone().unwrap_or_default();
-        CellSpec {
-            name: cell.name.clone(),
-            zone_id: cell.zone_id.clone(),
-            region: cell.region.clone(),
-            images: crate::CellImages {
-                image_pull_policy: Some(self.pull_policy.clone()),
-                image_pull_secrets: spec
-                    .images
-                    .as_ref()
-                    .map(|i| i.image_pull_secrets.clone())
-                    .unwrap_or_default(),
-                multigateway: self.images.multigateway.clone().unwrap_or_default(),
-            },
-            multigateway: defaults::gateway(inline.multigateway.as_ref()),
-            multigateway_placement: inline.multigateway_placement,
-            global_topo_server: self.topology.clone(),
-            topo_server: inline.local_topo_server,
-            all_cells: self.cells.clone(),
-            topology_reconciliation: Some(crate::TopologyReconciliation {
-                register_cell: true,
-                prune_poolers: spec
-                    .topology_pruning
-                    .as_ref()
-                    .and_then(|p| p.enabled)
-                    .unwrap_or(true),
-            }),
-            observability: spec.observability.clone(),
-            log_levels: Some(self.log_levels.clone()),
-            internal_tls: spec.internal_tls.clone(),
-            cert_common_name: spec.cert_common_name.clone(),
-        }
-    }
-
-    fn table_groups(&self, spec: &MultigresClusterSpec) -> Vec<TableGroupSpec> {
-        let databases = defaults::catalogue(&spec.databases);
-        let cluster_policy = defaults::cluster_policy(spec.pvc_deletion_policy.as_ref());
-        let mut groups = Vec::new();
-        for database in &databases {
-            let backup = defaults::merge_backup(database.backup.as_ref(), spec.backup.as_ref());
-            for group in &database.tablegroups {
-                let backup = defaults::merge_backup(group.backup.as_ref(), backup.as_ref());
-                groups.push(TableGroupSpec {
-                    database_name: database.name.clone(),
-                    table_group_name: group.name.clone(),
-                    default: group.default,
-                    images: crate::ShardImages {
-                        image_pull_policy: Some(self.pull_policy.clone()),
-                        image_pull_secrets: spec
-                            .images
-                            .as_ref()
-                            .map(|i| i.image_pull_secrets.clone())
-                            .unwrap_or_default(),
-                        multiorch: self.images.multiorch.clone().unwrap_or_default(),
-                        multipooler: self.images.multipooler.clone().unwrap_or_default(),
-                        postgres: self.images.postgres.clone().unwrap_or_default(),
-                    },
-                    shards: group
-                        .shards
-                        .iter()
-                        .map(|shard| self.shard(shard, backup.as_ref()))
-                        .collect(),
-                    pvc_deletion_policy: merge_pvc_policy(
-                        group.pvc_deletion_policy.as_ref(),
-                        Some(&cluster_policy),
-                    ),
-                    backup: Some(defaults::backup(backup)),
-                    global_topo_server: self.topology.clone(),
-                    internal_tls: spec.internal_tls.clone(),
-                    observability: spec.observability.clone(),
-                    log_levels: Some(self.log_levels.clone()),
-                    topology_pruning: Some(spec.topology_pruning.clone().unwrap_or(
-                        crate::TopologyPruningConfig {
-                            enabled: Some(true),
-                        },
-                    )),
-                    durability_policy: Some(
-                        database
-                            .durability_policy
-                            .clone()
-                            .or_else(|| spec.durability_policy.clone())
-                            .unwrap_or_else(|| "AT_LEAST_2".to_owned()),
-                    ),
-                    postgres_superuser: Some(superuser(spec)),
-                    postgres_password_secret_ref: spec.postgres_password_secret_ref.clone(),
-                    cell_topology_labels: spec
-                        .cells
-                        .iter()
-                        .map(|cell| (cell.name.clone(), defaults::node_labels(cell)))
-                        .collect(),
-                });
-            }
-        }
-        groups
-    }
-
-    fn shard(&self, shard: &ShardConfig, parent: Option<&BackupConfig>) -> ShardResolvedSpec {
-        let inline: ShardInlineSpec = shard.spec.clone().unwrap_or_default();
-        let mut multiorch = inline.multiorch.unwrap_or_default();
-        multiorch.stateless = defaults::stateless(Some(&multiorch.stateless), "multiorch");
-        if multiorch.cells.is_empty() {
-            multiorch.cells = self.sorted_cells();
-        }
-        let mut pools = inline.pools;
-        if pools.is_empty() {
-            let pool = PoolSpec {
-                type_: Some("readWrite".to_owned()),
-                cells: multiorch.cells.clone(),
-                ..PoolSpec::default()
-            };
-            pools.insert("default".to_owned(), pool);
-        }
-        for pool in pools.values_mut() {
-            if pool.cells.is_empty() {
-                pool.cells = self.sorted_cells();
-            }
-            *pool = defaults::pool(pool);
-        }
-        ShardResolvedSpec {
-            name: shard.name.clone(),
-            multiorch,
-            initdb_args: inline.initdb_args,
-            postgres_config_ref: inline.postgres_config_ref,
-            postgres_config: inline.postgres_config,
-            pools,
-            pvc_deletion_policy: inline.pvc_deletion_policy,
-            backup: Some(defaults::backup(defaults::merge_backup(
-                shard.backup.as_ref(),
-                parent,
-            ))),
-        }
-    }
-
-    fn sorted_cells(&self) -> Vec<String> {
-        let mut cells = self.cells.clone();
-        cells.sort();
-        cells
     }
 }
 
