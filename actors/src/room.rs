@@ -81,6 +81,8 @@ pub struct Observed {
     pub troubles: BTreeMap<Key, Trouble>,
     /// User objects we refer to.
     pub references: BTreeMap<Key, Reference>,
+    /// Templates of the namespace, sorted by key (ClusterActor only).
+    pub templates: Vec<Rc<Entry>>,
     /// Optional kinds that the API server serves; objects of others must not be asked for.
     pub served: BTreeSet<Kind>,
     /// What pools want, and pools whose actor is stalled with the reason (ShardActor only).
@@ -114,6 +116,11 @@ impl Observed {
             .binary_search_by(|entry| entry.key().cmp(key))
             .ok()
             .and_then(|index| self.group.get(index))
+    }
+
+    /// The template of this name.
+    pub fn template(&self, key: &Key) -> Option<&Rc<Entry>> {
+        self.templates.iter().find(|entry| entry.key() == key)
     }
 
     /// Objects of a kind that our resource controls.

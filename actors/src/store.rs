@@ -263,19 +263,16 @@ impl Store {
         self.references.get(key)
     }
 
-    /// What a decision sees of a user's object: templates are watched, anything else is read by name.
-    pub fn resolve(&self, key: &Key) -> Reference {
-        if key.kind.is_template() {
-            return self
-                .get(key)
-                .map_or(Reference::Absent, |entry| Reference::Present(entry.clone()));
-        }
-        self.reference(key).cloned().unwrap_or(Reference::Unknown)
+    /// The templates of a namespace.
+    pub fn templates(&self, namespace: &str) -> Vec<Rc<Entry>> {
+        let mut group = self.group(&(namespace.into(), Box::default()));
+        group.retain(|entry| entry.key().kind.is_template());
+        group
     }
 
     /// Declares that somebody refers to `key`; true when it was unknown, so that it must be read.
     pub fn refer(&mut self, key: &Key) -> bool {
-        if key.kind.is_template() || self.references.contains_key(key) {
+        if self.references.contains_key(key) {
             return false;
         }
         self.references.insert(key.clone(), Reference::Unknown);

@@ -13,7 +13,7 @@ use crate::effects::executor::Executor;
 use crate::findings::Findings;
 use crate::object::{Key, Kind};
 use crate::room::{ActorId, Inspect, Observed, Report, Stop, Wake};
-use crate::store::Store;
+use crate::store::{Reference, Store};
 
 /// Called before each decision with the actor, its resource and the incarnation; for tests that force a panic.
 pub type DecisionHook = Arc<dyn Fn(&ActorId, &Key, u64) + Send + Sync>;
@@ -146,15 +146,21 @@ impl World {
         let references = references
             .into_iter()
             .map(|key| {
-                let state = store.resolve(&key);
+                let state = store.reference(&key).cloned().unwrap_or(Reference::Unknown);
                 (key, state)
             })
             .collect();
+        let templates = if me.key().kind == Kind::MultigresCluster {
+            store.templates(&me.key().namespace)
+        } else {
+            Vec::new()
+        };
         Some(Observed {
             me,
             group,
             troubles,
             references,
+            templates,
             served: self.served.borrow().clone(),
             wants: BTreeMap::new(),
         })
@@ -218,7 +224,8 @@ impl World {
             return;
         }
         self.referrers.borrow_mut().insert(id.clone(), wanted);
-        for key in keys {
+        // Templates are watched and stand in the snapshot already.
+        for key in keys.iter().filter(|key| !key.kind.is_template()) {
             if self.store.borrow_mut().refer(key) {
                 self.read(id, key, "a reference that is not known yet");
             } else {

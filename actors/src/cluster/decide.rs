@@ -1,12 +1,12 @@
 //! What a MultigresCluster needs next.
 
 use crds::MultigresCluster;
-use crds::resolve::{OperatorDefaults, Templates, resolve};
+use crds::resolve::{OperatorDefaults, ResolvedCluster, resolve};
 use crds::rollout::{APPLIED_IMAGES, Rollout, Strategy};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{objects, status};
+use super::{objects, status, templates};
 use crate::action::{Action, Decision};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
@@ -30,25 +30,21 @@ pub fn decide(
         return plan.decision;
     }
     let mut wanted = Vec::new();
-    let mut resolved = None;
-    match observed.me.typed::<MultigresCluster>() {
-        Err(error) => plan.unbuildable(&error),
-        Ok(cluster) => match resolve(&cluster, &Templates::default(), defaults) {
-            Err(problems) => plan
-                .obstacles
-                .extend(problems.iter().map(|problem| Obstacle {
-                    reason: "ConfigError",
-                    message: problem.to_string(),
-                })),
-            Ok(of) => {
-                match objects::render(&cluster, &of) {
-                    Err(error) => plan.unbuildable(&error),
-                    Ok(objects) => wanted = objects,
-                }
-                resolved = Some(of);
+    let resolved = match observed.me.typed::<MultigresCluster>() {
+        Err(error) => {
+            plan.unbuildable(&error);
+            None
+        }
+        Ok(cluster) => {
+            let resolved = resolved(&mut plan, &cluster, defaults);
+            match resolved.as_ref().map(|of| objects::render(&cluster, of)) {
+                Some(Err(error)) => plan.unbuildable(&error),
+                Some(Ok(objects)) => wanted = objects,
+                None => {}
             }
-        },
-    }
+            resolved
+        }
+    };
     let recorded = resolved
         .as_ref()
         .is_none_or(|of| record(&mut plan, &of.rollout));
@@ -62,6 +58,26 @@ pub fn decide(
     }
     let computed = status::compute(&plan, &wanted, resolved.as_ref());
     plan.conclude(computed)
+}
+
+/// What the manifest and its templates mean; None when something stands in the way.
+fn resolved(
+    plan: &mut Plan<'_, State>,
+    cluster: &MultigresCluster,
+    defaults: &OperatorDefaults,
+) -> Option<ResolvedCluster> {
+    let templates = templates::read(plan, cluster)?;
+    match resolve(cluster, &templates, defaults) {
+        Ok(resolved) => Some(resolved),
+        Err(problems) => {
+            let told = problems.iter().map(|problem| Obstacle {
+                reason: "ConfigError",
+                message: problem.to_string(),
+            });
+            plan.obstacles.extend(told);
+            None
+        }
+    }
 }
 
 /// Keeps the record of the images in force. True when the children may follow: where the strategy is lazy, no child may run

@@ -11,6 +11,7 @@
 pub mod decide;
 pub mod objects;
 pub mod status;
+pub mod templates;
 
 use jiff::Timestamp;
 
