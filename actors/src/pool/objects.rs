@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::pool::spec_hash;
-use crate::shard::objects::{Identity, backup_claim_name, config, nodes, pull};
+use crate::shard::identity::Identity;
+use crate::shard::objects::{backup_claim_name, config, nodes, pull};
 use crate::shard::postgres_config::Hashes;
 use crate::workload::{
     self, Attributes, READABLE, RenderError, Telemetry, config_volume, env, env_secret, item,
@@ -120,15 +121,11 @@ pub fn claim(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desire
     let identity = Identity::new(shard)?;
     let spec = pool_spec(shard, pool)?;
     let storage = spec.storage.clone().unwrap_or_default();
-    let policy = crds::resolve::merge_pvc_policy(
-        spec.pvc_deletion_policy.as_ref(),
-        shard.spec.pvc_deletion_policy.as_ref(),
-    );
     let claim = PersistentVolumeClaim {
         metadata: identity.claim(
             claim_name(shard, pool, cell, index),
             identity.pool_labels(pool, cell),
-            workload::deleted_with_owner(policy.as_ref()),
+            deleted_with_shard(shard, spec),
         ),
         spec: Some(workload::claim_spec(
             storage.size.as_deref().unwrap_or("1Gi"),
@@ -138,6 +135,15 @@ pub fn claim(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desire
         status: None,
     };
     Ok(Desired::from_typed(Kind::PersistentVolumeClaim, &claim)?)
+}
+
+/// True when the claims of a pool go with the Shard: its own policy, else the Shard's.
+pub fn deleted_with_shard(shard: &Shard, pool: &PoolSpec) -> bool {
+    let policy = crds::resolve::merge_pvc_policy(
+        pool.pvc_deletion_policy.as_ref(),
+        shard.spec.pvc_deletion_policy.as_ref(),
+    );
+    workload::deleted_with_owner(policy.as_ref())
 }
 
 /// One pod of a Shard without `postgresConfigRef`.
