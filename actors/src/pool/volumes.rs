@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::pod::Builder;
+use crate::shard::backup_volume;
 use crate::shard::identity::Identity;
-use crate::shard::objects::backup_claim_name;
 use crate::workload::{self, READABLE, config_volume, item, secret_volume};
 
 /// Mode of the pgBackRest key: it refuses a key that others may read.
@@ -25,9 +25,8 @@ impl Builder<'_> {
             }),
             ..Volume::default()
         };
-        let on_disk = spec.backup.as_ref().is_some_and(|b| !workload::is_s3(b));
-        let backup_data = if on_disk {
-            claimed("backup-data", backup_claim_name(self.identity))
+        let backup_data = if backup_volume::storage(self.shard).is_some() {
+            claimed("backup-data", backup_volume::name(self.identity))
         } else {
             Volume {
                 name: "backup-data".to_owned(),

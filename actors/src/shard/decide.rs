@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::certificates::{self, Place};
 use super::identity::Identity;
-use super::{objects, secrets, status};
+use super::{backup_volume, objects, secrets, status};
 use crate::action::Decision;
 use crate::entry::Entry;
 use crate::labels;
@@ -118,7 +118,7 @@ fn leftovers(plan: &mut Plan<'_, State>, shard: &Shard) -> Result<(), RenderErro
             let of = shard.spec.pools.get(pool);
             of.is_some_and(|of| of.cells.iter().any(|name| name == cell))
         }
-        None => !shard.spec.backup.as_ref().is_some_and(workload::is_s3),
+        None => backup_volume::storage(shard).is_some(),
     };
     let claims: Vec<Rc<Entry>> = plan
         .observed

@@ -6,6 +6,7 @@
 //! ```
 //! Lost on restart: since when a mere count waits, and the pools' reports, which they send again with their next decision.
 
+pub mod backup_volume;
 pub mod certificates;
 pub mod config_files;
 pub mod decide;

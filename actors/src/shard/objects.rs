@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::Shard;
 use crds::name::Limit;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::backup_volume;
 use super::config_files::{EXPORTER_QUERIES, PG_HBA};
 use super::identity::Identity;
 use super::multiorch;
@@ -77,7 +78,7 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
             &config.text,
         )?,
     ];
-    base.extend(backup_claim(shard, &identity)?);
+    base.extend(backup_volume::claim(shard, &identity)?);
     let total = pods(shard);
     base.push(budget(&identity, "primary", ("In", &["PRIMARY"]), total)?);
     let replicas = inputs.replicas_min_available.unwrap_or(total);
@@ -171,47 +172,6 @@ fn config_map(
         ..ConfigMap::default()
     };
     Ok(Desired::from_typed(Kind::ConfigMap, &map)?)
-}
-
-/// One volume for the backups of all pods, unless they go to an object store.
-fn backup_claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, RenderError> {
-    let backup = shard.spec.backup.as_ref();
-    if backup.is_some_and(workload::is_s3) {
-        return Ok(None);
-    }
-    let storage = backup
-        .and_then(|b| b.filesystem.as_ref())
-        .and_then(|f| f.storage.clone())
-        .unwrap_or_default();
-    let claim = PersistentVolumeClaim {
-        metadata: identity.claim(
-            backup_claim_name(identity),
-            identity.labels("shard-pool"),
-            workload::deleted_with_owner(shard.spec.pvc_deletion_policy.as_ref()),
-        ),
-        spec: Some(workload::claim_spec(
-            storage.size.as_deref().unwrap_or("10Gi"),
-            storage.class.as_deref(),
-            &storage.access_modes,
-        )),
-        status: None,
-    };
-    Ok(Some(Desired::from_typed(
-        Kind::PersistentVolumeClaim,
-        &claim,
-    )?))
-}
-
-/// Name of the claim for backups.
-pub fn backup_claim_name(identity: &Identity) -> String {
-    let Identity {
-        cluster,
-        database,
-        table_group,
-        shard,
-        ..
-    } = identity;
-    crds::name::backup_claim(cluster, database, table_group, shard)
 }
 
 /// One of the two budgets, disjoint by role: an eviction that matched both would be refused whatever they say.

@@ -5,7 +5,7 @@ use crds::Shard;
 use serde_json::{Map, json};
 
 use super::decide::State;
-use super::secrets;
+use super::{backup_volume, secrets};
 use crate::action::WantReason;
 use crate::health::{self, Replicas};
 use crate::object::{Key, Kind};
@@ -85,6 +85,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key])
         .map(|shard| secrets::expiry(observed, shard, plan.now()))
         .unwrap_or_default();
     conditions.extend(expiry);
+    conditions.extend(shard.and_then(backup_volume::unshareable));
     let mut fields = Map::new();
     fields.insert(
         "cells".into(),
