@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::object::{Desired, Key};
+use crate::status::Obstacle;
 
 /// Who a write is made as (`api.md` 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -79,8 +80,10 @@ pub enum Action {
         object: Desired,
         /// How to make the data.
         recipe: Recipe,
-        /// UID and resourceVersion of the Secret to replace.
+        /// UID and resourceVersion of the Secret to replace. A new authority goes on trusting the one it replaces.
         replace: Option<(Box<str>, u64)>,
+        /// Told on the Secret once the write succeeded.
+        event: Option<Event>,
     },
     /// DELETE with UID and resourceVersion preconditions.
     Delete {
@@ -97,6 +100,17 @@ pub enum Action {
         key: Key,
         /// The content of `metadata`.
         patch: Value,
+    },
+    /// JSON merge patch of a claim's size, with UID and resourceVersion preconditions.
+    Expand {
+        /// The claim.
+        key: Key,
+        /// UID as observed.
+        uid: Box<str>,
+        /// resourceVersion as observed.
+        version: u64,
+        /// The new request for storage, a quantity.
+        size: String,
     },
     /// Server-side apply of the status of the actor's own resource.
     Status {
@@ -148,7 +162,9 @@ impl Action {
             | Action::Restore { object, .. }
             | Action::Create { object }
             | Action::Generate { object, .. } => (&object.key, Slot::Content),
-            Action::Delete { key, .. } | Action::Metadata { key, .. } => (key, Slot::Content),
+            Action::Delete { key, .. }
+            | Action::Metadata { key, .. }
+            | Action::Expand { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
             Action::Read { key } => (key, Slot::Read),
         }
@@ -162,7 +178,8 @@ impl Action {
             | Action::Restore { .. }
             | Action::Create { .. }
             | Action::Generate { .. }
-            | Action::Metadata { .. } => Urgency::Content,
+            | Action::Metadata { .. }
+            | Action::Expand { .. } => Urgency::Content,
             Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
         }
     }
@@ -191,6 +208,7 @@ impl Action {
             Action::Generate { .. } => "replace",
             Action::Delete { .. } => "delete",
             Action::Metadata { .. } => "patch metadata",
+            Action::Expand { .. } => "expand",
             Action::Status { .. } => "write status",
             Action::Read { .. } => "read",
         }
@@ -217,8 +235,12 @@ pub struct Decision<S> {
     pub wake: Option<Timestamp>,
     /// User objects whose existence and keys the decision depends on.
     pub references: Vec<Key>,
-    /// What other actors should know; the newest value replaces an older one.
+    /// Pods that a pool wants taken away. This and the next two reach its shard; the newest value replaces an older one.
     pub wants: Vec<Want>,
+    /// What stands in a pool's way.
+    pub obstacles: Vec<Obstacle>,
+    /// What was asked of volumes and cannot be done, or not while their pods run.
+    pub volumes: Vec<Obstacle>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
 }
@@ -232,6 +254,8 @@ impl<S> Decision<S> {
             wake: None,
             references: Vec::new(),
             wants: Vec::new(),
+            obstacles: Vec::new(),
+            volumes: Vec::new(),
             inputs: Vec::new(),
         }
     }
@@ -266,6 +290,8 @@ pub enum WantReason {
     Drift,
     /// Its index lies beyond the wanted count.
     ScaleDown,
+    /// The filesystem of its volume grows only without it.
+    Resize,
     /// It ended (Failed or Succeeded) and cannot be replaced while it exists.
     Ended,
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::certificate_facts::{self, CertificateFacts};
 use crate::object::{Key, Kind};
 
 /// Annotation with the hash of the desired object that was last applied (`design.md` 2, "When to write").
@@ -130,6 +131,8 @@ pub struct Entry {
     pub status: Box<str>,
     /// `data` of ConfigMaps and Secrets: digest per key, never the content.
     pub data: BTreeMap<Box<str>, u64>,
+    /// Of a Secret with certificates: what decisions need.
+    pub certificates: Option<Box<CertificateFacts>>,
     /// Of a pod: what decisions need.
     pub pod: Option<Pod>,
     /// Hash of the desired object this entry was found to cover; 0 = not compared yet.
@@ -329,6 +332,9 @@ impl Watched {
             } else {
                 Box::default()
             },
+            certificates: (kind == Kind::Secret)
+                .then(|| certificate_facts::read(self.data.as_ref()?))
+                .flatten(),
             data: self
                 .data
                 .unwrap_or_default()

@@ -51,6 +51,11 @@ pub const CONFIG_HASH: &str = "multigres.com/postgres-config-hash";
 /// Annotation: hash of the reloadable PostgreSQL settings last confirmed on the pod.
 pub const RELOAD_HASH: &str = "multigres.com/postgres-reload-hash";
 
+/// Label: since when a claim is kept for nobody; the garbage collector deletes it when that is long enough ago.
+pub const ORPHAN_SINCE: &str = "multigres.com/orphan-since";
+/// Annotation: when a generated Secret was last made anew.
+pub const RENEWED_AT: &str = "multigres.com/renewed-at";
+
 /// The annotations that tell Prometheus to scrape a pool pod.
 pub const SCRAPE: [(&str, &str); 3] = [
     ("prometheus.io/scrape", "true"),

@@ -5,21 +5,26 @@
 
 pub mod action;
 pub mod cell;
+pub mod certificate_facts;
 pub mod clock;
 pub mod cluster;
 pub mod covers;
 pub mod effects;
 pub mod entry;
 pub mod findings;
+#[cfg(test)]
+mod fixtures;
 pub mod health;
 pub mod informers;
 pub mod labels;
 pub mod life;
+pub mod mend;
 pub mod metric;
 pub mod object;
 pub mod operator;
 pub mod plan;
 pub mod pool;
+pub mod quantity;
 pub mod room;
 pub mod shard;
 pub mod status;
@@ -29,5 +34,6 @@ pub mod supervisor;
 pub mod tablegroup;
 pub mod topology;
 pub mod toposerver;
+pub mod volume;
 pub mod workload;
 pub mod world;

@@ -124,7 +124,12 @@ impl<R: Room> Life<R> {
         if decision.wants != self.wants {
             self.wants.clone_from(&decision.wants);
         }
-        let told = self.report(decision.wants);
+        let told = self.report(PoolReport {
+            wants: decision.wants,
+            obstacles: decision.obstacles,
+            volumes: decision.volumes,
+            stalled: None,
+        });
         for planned in decision.actions {
             self.world.submit(&self.id, planned);
         }
@@ -134,14 +139,10 @@ impl<R: Room> Life<R> {
         self.set_timer(wake, now, ctx);
     }
 
-    /// Tells the shard what this pool wants; true unless it has to be told again.
-    fn report(&self, wants: Vec<Want>) -> bool {
+    /// Tells the shard of this pool; true unless it has to be told again.
+    fn report(&self, report: PoolReport) -> bool {
         let Some(from) = self.id.pool.clone() else {
             return true;
-        };
-        let report = PoolReport {
-            wants,
-            stalled: None,
         };
         self.world.tell(&self.id, Report { from, report })
     }

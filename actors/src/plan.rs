@@ -1,10 +1,12 @@
 //! From desired objects to actions: write only on difference, never take over (`design.md` 2).
 
 use jiff::Timestamp;
+use serde_json::json;
 
-use crate::action::{Action, Decision, Recipe};
+use crate::action::{Action, Decision};
 use crate::covers;
 use crate::entry::APPLIED_HASH;
+use crate::mend;
 use crate::object::{Desired, Kind};
 use crate::room::Observed;
 use crate::status::{self, Computed, Obstacle, State};
@@ -94,22 +96,8 @@ impl<'a, S> Plan<'a, S> {
         !self.is_foreign(&desired)
     }
 
-    /// A Secret whose content is generated once.
-    pub fn generate(&mut self, desired: Desired, recipe: Recipe) -> bool {
-        if self.observed.get(&desired.key).is_none() {
-            let action = Action::Generate {
-                object: desired,
-                recipe,
-                replace: None,
-            };
-            self.decision.act("Secret does not exist", action);
-            return false;
-        }
-        !self.is_foreign(&desired)
-    }
-
-    /// An object of this name that somebody else controls is left alone; it is looked at again from time to time.
-    fn is_foreign(&mut self, desired: &Desired) -> bool {
+    /// An object of this name that somebody else controls is left alone; it is looked at again from time to time. True then.
+    pub fn is_foreign(&mut self, desired: &Desired) -> bool {
         let Some(entry) = self.observed.get(&desired.key) else {
             return false;
         };
@@ -154,6 +142,78 @@ impl<'a, S> Plan<'a, S> {
             };
             self.decision.act("no longer wanted", action);
         }
+    }
+
+    /// Labels, annotations and owner of an object that is made once: whatever of them is not as desired is put right by one
+    /// patch. True when there was nothing to do.
+    pub fn mend(&mut self, desired: &Desired) -> bool {
+        let patch = self
+            .observed
+            .get(&desired.key)
+            .and_then(|entry| mend::metadata(entry, desired, &self.observed.me.uid));
+        let Some(patch) = patch else {
+            return true;
+        };
+        self.decision.act(
+            "its metadata is not as desired",
+            Action::Metadata {
+                key: desired.key.clone(),
+                patch,
+            },
+        );
+        false
+    }
+
+    /// Takes a finalizer of the Go operator off our terminating resource: nothing of ours waits for it.
+    pub fn release(&mut self, finalizer: &str) {
+        let me = &self.observed.me;
+        if !me.finalizers.iter().any(|name| &**name == finalizer) {
+            return;
+        }
+        let rest: Vec<&str> = me
+            .finalizers
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|name| *name != finalizer)
+            .collect();
+        let patch =
+            json!({"uid": me.uid, "resourceVersion": me.version.to_string(), "finalizers": rest});
+        let key = me.key().clone();
+        self.decision.act(
+            "a finalizer of the Go operator",
+            Action::Metadata { key, patch },
+        );
+    }
+
+    /// Tells of writes of this decision that the server keeps refusing: invalid, forbidden, beyond a quota. One that may
+    /// yet succeed by itself, after a conflict or an outage, is no obstacle. A claim that cannot grow harms nobody
+    /// and is told elsewhere.
+    pub fn refusals(&mut self) {
+        /// Refusals in a row before it is told: a namespace or a role may be seconds behind.
+        const TOLERATED: u32 = 3;
+        let told: Vec<Obstacle> = self
+            .decision
+            .actions
+            .iter()
+            .filter(|planned| {
+                planned.action.writes() && !matches!(planned.action, Action::Expand { .. })
+            })
+            .filter_map(|planned| {
+                let (key, _) = planned.action.lane();
+                let trouble = self.observed.troubles.get(key)?;
+                let lasting =
+                    matches!(trouble.code, 400..=499) && !matches!(trouble.code, 404 | 409 | 429);
+                (lasting && trouble.failures >= TOLERATED).then(|| Obstacle {
+                    reason: "WriteRefused",
+                    message: format!(
+                        "cannot {} {key}: {}",
+                        planned.action.verb(),
+                        trouble.message
+                    ),
+                })
+            })
+            .collect();
+        self.obstacles.extend(told);
     }
 
     /// The instant of the decision.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::action::{Decision, Want};
 use crate::entry::Entry;
 use crate::object::{Key, Kind};
+use crate::status::Obstacle;
 use crate::store::{Reference, Trouble};
 
 /// Who an actor is: the UID of its custom resource and, for a pool, its name and cell. A resource that is deleted and made
@@ -94,6 +95,10 @@ pub struct Observed {
 pub struct PoolReport {
     /// Pods it wants taken away.
     pub wants: Vec<Want>,
+    /// What stands in its way.
+    pub obstacles: Vec<Obstacle>,
+    /// What was asked of its volumes and cannot be done, or not while their pods run.
+    pub volumes: Vec<Obstacle>,
     /// The pool's actor gave up, with the reason.
     pub stalled: Option<String>,
 }

@@ -60,7 +60,7 @@ impl Phase {
 }
 
 /// What stands in the way of a resource: shown in its conditions, blocks only it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Obstacle {
     /// CamelCase reason.
     pub reason: &'static str,

@@ -35,8 +35,8 @@ impl Stub {
     fn tell(&self, ctx: &mut Context<Self>) {
         if let Some(from) = self.id.pool.clone() {
             let report = PoolReport {
-                wants: Vec::new(),
                 stalled: Some(self.reason.clone()),
+                ..PoolReport::default()
             };
             if !self.world.tell(&self.id, Report { from, report }) {
                 ctx.run_later(RETELL, |stub, ctx| stub.tell(ctx));

@@ -86,7 +86,7 @@ fn shard(shard: &Shard) -> Vec<Desired> {
     let objects = actors::shard::objects::render(shard).unwrap();
     let mut all = objects.base;
     all.extend(objects.multiorch);
-    if let Some(plan) = objects.certificates {
+    if let Some(plan) = actors::shard::certificates::wanted(shard, &BTreeSet::new()).unwrap() {
         all.extend([plan.ca, plan.leaf]);
     }
     for (name, pool) in &shard.spec.pools {

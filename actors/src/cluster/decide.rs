@@ -26,7 +26,7 @@ pub fn decide(
 ) -> Decision<State> {
     let mut plan = Plan::new(observed, state.clone(), now);
     if observed.me.deleting {
-        release(&mut plan, GO_FINALIZER);
+        plan.release(GO_FINALIZER);
         return plan.decision;
     }
     let mut wanted = Vec::new();
@@ -103,27 +103,5 @@ fn tidy(plan: &mut Plan<'_, State>, wanted: &[Desired]) {
     let refs: Vec<&Desired> = wanted.iter().collect();
     for kind in [Kind::Deployment, Kind::Service] {
         plan.prune(kind, &refs);
-    }
-}
-
-/// Takes a finalizer of the Go operator off a terminating resource.
-pub fn release<S>(plan: &mut Plan<'_, S>, finalizer: &str) {
-    let me = &plan.observed.me;
-    if me.finalizers.iter().any(|name| &**name == finalizer) {
-        let rest: Vec<&str> = me
-            .finalizers
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|name| *name != finalizer)
-            .collect();
-        let patch =
-            json!({"uid": me.uid, "resourceVersion": me.version.to_string(), "finalizers": rest});
-        plan.decision.act(
-            "a finalizer of the Go operator",
-            Action::Metadata {
-                key: me.key().clone(),
-                patch,
-            },
-        );
     }
 }

@@ -245,7 +245,14 @@ impl Attempt {
                 object,
                 recipe,
                 replace,
-            } => self.generate(object, recipe, replace.as_ref()).await,
+                event,
+            } => {
+                let found = self.generate(object, recipe, replace.as_ref()).await?;
+                if let (Found::Object(secret), Some(event)) = (&found, event) {
+                    self.tell(&object.key, &secret.uid, event).await;
+                }
+                Ok(found)
+            }
             Action::Delete { key, uid, version } => {
                 let body = json!({
                     "apiVersion": "v1", "kind": "DeleteOptions",
@@ -272,6 +279,19 @@ impl Attempt {
                 let sent = self
                     .write(patch(key.path(), MERGE, &json!({"metadata": metadata})))
                     .await;
+                self.settle(key, sent).await
+            }
+            Action::Expand {
+                key,
+                uid,
+                version,
+                size,
+            } => {
+                let body = json!({
+                    "metadata": {"uid": uid, "resourceVersion": version.to_string()},
+                    "spec": {"resources": {"requests": {"storage": size}}},
+                });
+                let sent = self.write(patch(key.path(), MERGE, &body)).await;
                 self.settle(key, sent).await
             }
             Action::Status {
@@ -335,6 +355,10 @@ impl Attempt {
     ) -> Result<Found, Failure> {
         let unusable = |error: certificate::CertificateError| Failure::Unusable(error.to_string());
         let material = match recipe {
+            Recipe::Authority if replace.is_some() => {
+                let before = self.secret(&object.key).await?;
+                certificate::renewed_authority(&before, self.now).map_err(unusable)?
+            }
             Recipe::Authority => certificate::authority(self.now).map_err(unusable)?,
             Recipe::Leaf { authority, names } => {
                 let secret = self.secret(authority).await?;
@@ -354,7 +378,7 @@ impl Attempt {
                 }
                 let call = Call {
                     method: "PUT",
-                    path: object.key.path(),
+                    path: format!("{}?fieldManager=multigres-operator", object.key.path()),
                     content_type: JSON,
                     body: bytes(&body),
                 };

@@ -1,15 +1,23 @@
 //! What a pool needs next: missing claims and pods at once and in parallel; what should go is only told.
 
+use std::rc::Rc;
+
+use crds::Shard;
 use jiff::Timestamp;
 
 use super::objects;
 use crate::action::{Decision, Want, WantReason};
 use crate::entry::Entry;
-use crate::object::{Key, Kind};
+use crate::labels;
+use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::{ActorId, Observed};
+use crate::shard::identity::Identity;
+use crate::shard::secrets;
+use crate::volume::{self, Usable};
+use crate::workload::RenderError;
 
-/// The decision of a PoolActor.
+/// The decision of a PoolActor. What stands in its way is shown on the Shard, by the ShardActor.
 pub fn decide(id: &ActorId, observed: &Observed, now: Timestamp) -> Decision<()> {
     let mut plan = Plan::new(observed, (), now);
     let Some((pool, cell)) = &id.pool else {
@@ -18,57 +26,49 @@ pub fn decide(id: &ActorId, observed: &Observed, now: Timestamp) -> Decision<()>
     if observed.me.deleting {
         return plan.decision;
     }
-    let Ok(shard) = observed.me.typed::<crds::Shard>() else {
+    let Ok(shard) = observed.me.typed::<Shard>() else {
         // The ShardActor says so on the Shard.
         return plan.decision;
     };
-    let secret = &shard.spec.postgres_password_secret_ref;
-    plan.decision.references.push(Key::new(
-        Kind::Secret,
-        &observed.me.key().namespace,
-        &secret.name,
-    ));
-    let Some(of) = shard.spec.pools.get(pool.as_ref()) else {
-        return plan.decision;
-    };
-    match objects::headless_service(&shard, pool, cell) {
-        Ok(service) => {
-            plan.keep(service);
+    if shard.spec.pools.contains_key(pool.as_ref()) {
+        secrets::refer(&mut plan.decision, observed, &shard);
+        if let Err(error) = keep(&mut plan, &shard, (pool, cell)) {
+            plan.unbuildable(&error);
         }
-        Err(error) => plan.unbuildable(&error),
+        plan.refusals();
     }
-    let may_start = crate::shard::decide::password_known(observed, &shard);
-    if !may_start {
-        plan.decision
-            .inputs
-            .push("pods wait for the password Secret".to_owned());
-    }
-    let count = super::replicas(of);
-    for index in 0..count {
-        member(&mut plan, &shard, (pool, cell), index, may_start);
-    }
-    surplus(&mut plan, &shard, (pool, cell), count);
+    plan.decision.obstacles = plan.obstacles;
     plan.decision
 }
 
-/// One index: its claim, then its pod. A name is never reused while its predecessor lives: a terminating pod is waited for.
-fn member(
+fn keep(
     plan: &mut Plan<'_, ()>,
-    shard: &crds::Shard,
+    shard: &Shard,
     (pool, cell): (&str, &str),
-    index: i32,
-    may_start: bool,
-) {
-    let (claim, pod) = match (
-        objects::claim(shard, pool, cell, index),
-        objects::pod(shard, pool, cell, index),
-    ) {
-        (Ok(claim), Ok(pod)) => (claim, pod),
-        (Err(error), _) | (_, Err(error)) => return plan.unbuildable(&error),
-    };
-    plan.make(claim);
+) -> Result<(), RenderError> {
+    plan.keep(objects::headless_service(shard, pool, cell)?);
+    let may_start = secrets::known(plan.observed, shard);
+    if !may_start {
+        plan.decision
+            .inputs
+            .push("pods wait for the Secrets they mount".to_owned());
+    }
+    let count = shard.spec.pools.get(pool).map_or(0, super::replicas);
+    for index in 0..count {
+        let claim = objects::claim(shard, pool, cell, index)?;
+        let pod = objects::pod(shard, pool, cell, index)?;
+        member(plan, claim, pod, may_start);
+    }
+    surplus_claims(plan, shard, (pool, cell), count)?;
+    surplus(plan, shard, (pool, cell), count);
+    Ok(())
+}
+
+/// One index: its claim, then its pod. A name is never reused while its predecessor lives: a terminating pod is waited for.
+fn member(plan: &mut Plan<'_, ()>, claim: Desired, pod: Desired, may_start: bool) {
+    let volume = volume::keep(plan, claim);
     let Some(entry) = plan.observed.get(&pod.key).cloned() else {
-        if may_start {
+        if may_start && volume == Usable::Yes {
             plan.make(pod);
         }
         return;
@@ -80,31 +80,68 @@ fn member(
         ));
         return;
     }
-    if !plan.make(pod.clone()) {
+    if plan.is_foreign(&pod) {
         return;
     }
+    plan.mend(&pod);
     let wanted = pod
         .body
         .pointer("/metadata/annotations/multigres.com~1spec-hash")
         .and_then(serde_json::Value::as_str);
-    if entry.annotation("multigres.com/spec-hash") != wanted {
-        want(plan, &entry, WantReason::Drift);
-    } else if entry
+    let ended = entry
         .pod
         .as_ref()
-        .is_some_and(|pod| matches!(&*pod.phase, "Failed" | "Succeeded"))
-    {
+        .is_some_and(|pod| matches!(&*pod.phase, "Failed" | "Succeeded"));
+    if entry.annotation(labels::SPEC_HASH) != wanted {
+        want(plan, &entry, WantReason::Drift);
+    } else if ended {
         want(plan, &entry, WantReason::Ended);
+    } else if volume == Usable::AfterRestart {
+        want(plan, &entry, WantReason::Resize);
     }
 }
 
+/// Claims of this pool × cell beyond the wanted count stay, and follow the policy.
+fn surplus_claims(
+    plan: &mut Plan<'_, ()>,
+    shard: &Shard,
+    (pool, cell): (&str, &str),
+    count: i32,
+) -> Result<(), RenderError> {
+    let identity = Identity::new(shard)?;
+    let delete = shard
+        .spec
+        .pools
+        .get(pool)
+        .is_some_and(|of| objects::deleted_with_shard(shard, of));
+    let reference = delete
+        .then(|| serde_json::to_value(identity.owner.reference()))
+        .transpose()?;
+    let wanted: Vec<String> = (0..count)
+        .map(|index| objects::claim_name(shard, pool, cell, index))
+        .collect();
+    let mine = identity.pool_labels(pool, cell);
+    let mine = labels::selector(&mine);
+    let mine: Vec<(&str, &str)> = mine.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let claims: Vec<Rc<Entry>> = plan
+        .observed
+        .labelled(Kind::PersistentVolumeClaim, &mine)
+        .filter(|claim| !wanted.iter().any(|name| **name == *claim.key().name))
+        .cloned()
+        .collect();
+    for claim in claims {
+        volume::follow(plan, &claim, reference.clone());
+    }
+    Ok(())
+}
+
 /// Pods of this pool × cell beyond the wanted count.
-fn surplus(plan: &mut Plan<'_, ()>, shard: &crds::Shard, (pool, cell): (&str, &str), count: i32) {
-    let labels = [("multigres.com/pool", pool), ("multigres.com/cell", cell)];
+fn surplus(plan: &mut Plan<'_, ()>, shard: &Shard, (pool, cell): (&str, &str), count: i32) {
+    let labels = [(labels::POOL, pool), (labels::CELL, cell)];
     let wanted: Vec<String> = (0..count)
         .map(|index| objects::pod_name(shard, pool, cell, index))
         .collect();
-    let extra: Vec<_> = plan
+    let extra: Vec<Rc<Entry>> = plan
         .observed
         .controlled(Kind::Pod)
         .filter(|entry| {

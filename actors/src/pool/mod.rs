@@ -6,9 +6,12 @@
 //! ```
 //! Nothing is lost on restart: it keeps no state.
 
+pub mod containers;
 pub mod decide;
 pub mod objects;
+pub mod pod;
 pub mod spec_hash;
+mod volumes;
 
 use jiff::Timestamp;
 

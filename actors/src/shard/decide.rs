@@ -1,17 +1,24 @@
 //! What a Shard needs next.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crds::Shard;
 use jiff::Timestamp;
 
-use super::{objects, status};
-use crate::action::{Decision, Recipe};
-use crate::cluster::decide::release;
-use crate::object::{Desired, Key, Kind};
+use super::certificates::{self, Place};
+use super::identity::Identity;
+use super::{backup_volume, objects, secrets, status};
+use crate::action::Decision;
+use crate::entry::Entry;
+use crate::labels;
+use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::Obstacle;
 pub use crate::status::State;
-use crate::store::Reference;
 use crate::topology::{self, Topology};
+use crate::volume;
+use crate::workload::{self, RenderError};
 
 /// Finalizer of the Go operator; see `cluster::decide`.
 const GO_FINALIZER: &str = "multigres.com/shard-pvc-orphan";
@@ -20,10 +27,10 @@ const GO_FINALIZER: &str = "multigres.com/shard-pvc-orphan";
 pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<State> {
     let mut plan = Plan::new(observed, state.clone(), now);
     if observed.me.deleting {
-        release(&mut plan, GO_FINALIZER);
+        plan.release(GO_FINALIZER);
         return plan.decision;
     }
-    let shard = match observed.me.typed::<crds::Shard>() {
+    let shard = match observed.me.typed::<Shard>() {
         Ok(shard) => Some(shard),
         Err(error) => {
             plan.unbuildable(&error);
@@ -32,14 +39,10 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     };
     let mut multiorch = Vec::new();
     if let Some(shard) = &shard {
-        let cluster = observed
-            .me
-            .label("multigres.com/cluster")
-            .unwrap_or_default();
+        let cluster = observed.me.label(labels::CLUSTER).unwrap_or_default();
         let topology = topology::of(observed, cluster, &shard.spec.global_topo_server.address);
-        if let Some(obstacle) = password(&mut plan, shard) {
-            plan.obstacles.push(obstacle);
-        }
+        secrets::refer(&mut plan.decision, observed, shard);
+        plan.obstacles.extend(secrets::obstacles(observed, shard));
         match objects::render(shard) {
             Err(error) => plan.unbuildable(&error),
             Ok(objects) => {
@@ -51,7 +54,12 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
                 keep(&mut plan, objects, &topology);
             }
         }
+        // Certificates expire whatever else is wrong with the Shard.
+        if let Err(error) = certify(&mut plan, shard).and_then(|()| leftovers(&mut plan, shard)) {
+            plan.unbuildable(&error);
+        }
     }
+    plan.refusals();
     let computed = status::compute(&plan, shard.as_ref(), &multiorch);
     plan.conclude(computed)
 }
@@ -59,8 +67,8 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
 fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &Topology) {
     let mut wanted: Vec<Desired> = Vec::new();
     for desired in objects.base {
-        if desired.key.kind.is_created() {
-            plan.make(desired.clone());
+        if desired.key.kind == Kind::PersistentVolumeClaim {
+            volume::keep(plan, desired.clone());
         } else {
             plan.keep(desired.clone());
         }
@@ -73,15 +81,6 @@ fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &T
         }
         wanted.push(desired);
     }
-    if let Some(certificates) = objects.certificates {
-        let leaf = Recipe::Leaf {
-            authority: certificates.ca.key.clone(),
-            names: certificates.dns_names,
-        };
-        if plan.generate(certificates.ca, Recipe::Authority) {
-            plan.generate(certificates.leaf, leaf);
-        }
-    }
     if plan.obstacles.is_empty() {
         let refs: Vec<&Desired> = wanted.iter().collect();
         for kind in [Kind::Deployment, Kind::PodDisruptionBudget, Kind::ConfigMap] {
@@ -90,43 +89,50 @@ fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &T
     }
 }
 
-/// The password Secret must exist and hold a non-empty value, or every pod would hang (`workloads.md` 12).
-fn password(plan: &mut Plan<'_, State>, shard: &crds::Shard) -> Option<Obstacle> {
-    let wanted = &shard.spec.postgres_password_secret_ref;
-    let key = Key::new(
-        Kind::Secret,
-        &plan.observed.me.key().namespace,
-        &wanted.name,
-    );
-    plan.decision.references.push(key.clone());
-    let problem = match plan.observed.references.get(&key) {
-        None | Some(Reference::Unknown) => return None,
-        Some(Reference::Absent) => format!("Secret {} does not exist", wanted.name),
-        Some(Reference::Present(secret)) => match secret.data.get(wanted.key.as_str()) {
-            None => format!("Secret {} has no key {:?}", wanted.name, wanted.key),
-            Some(0) => format!("key {:?} of Secret {} is empty", wanted.key, wanted.name),
-            Some(_) => return None,
-        },
-    };
-    let message = format!(
-        "{problem}: create it in namespace {}; it is named by spec.postgresPasswordSecretRef of the MultigresCluster",
-        plan.observed.me.key().namespace,
-    );
-    Some(Obstacle {
-        reason: "PasswordSecretInvalid",
-        message,
-    })
+fn certify(plan: &mut Plan<'_, State>, shard: &Shard) -> Result<(), RenderError> {
+    // Pods of a place that the spec has dropped still run, and still need a certificate that names them.
+    let present: BTreeSet<Place> = plan
+        .observed
+        .controlled(Kind::Pod)
+        .filter_map(|pod| place(pod))
+        .map(|(pool, cell)| (pool.into(), cell.into()))
+        .collect();
+    if let Some(wanted) = certificates::wanted(shard, &present)? {
+        certificates::keep(plan, &wanted);
+    }
+    Ok(())
 }
 
-/// True once the password Secret is known to be usable; pods wait for that.
-pub fn password_known(observed: &Observed, shard: &crds::Shard) -> bool {
-    let wanted = &shard.spec.postgres_password_secret_ref;
-    let key = Key::new(Kind::Secret, &observed.me.key().namespace, &wanted.name);
-    match observed.references.get(&key) {
-        Some(Reference::Present(secret)) => secret
-            .data
-            .get(wanted.key.as_str())
-            .is_some_and(|digest| *digest != 0),
-        _ => false,
+/// Claims of pools and cells that the spec has dropped, and the backup volume of a Shard that backs up elsewhere by now: they
+/// stay, and follow the Shard's policy. Those of the other pools are the PoolActors'.
+fn leftovers(plan: &mut Plan<'_, State>, shard: &Shard) -> Result<(), RenderError> {
+    let identity = Identity::new(shard)?;
+    let delete = workload::deleted_with_owner(shard.spec.pvc_deletion_policy.as_ref());
+    let reference = delete
+        .then(|| serde_json::to_value(identity.owner.reference()))
+        .transpose()?;
+    let mine = labels::selector(&identity.labels("shard-pool"));
+    let mine: Vec<(&str, &str)> = mine.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let specified = |claim: &Rc<Entry>| match place(claim) {
+        Some((pool, cell)) => {
+            let of = shard.spec.pools.get(pool);
+            of.is_some_and(|of| of.cells.iter().any(|name| name == cell))
+        }
+        None => backup_volume::storage(shard).is_some(),
+    };
+    let claims: Vec<Rc<Entry>> = plan
+        .observed
+        .labelled(Kind::PersistentVolumeClaim, &mine)
+        .filter(|claim| !specified(claim))
+        .cloned()
+        .collect();
+    for claim in claims {
+        volume::follow(plan, &claim, reference.clone());
     }
+    Ok(())
+}
+
+/// The pool and cell of a pod or claim.
+fn place(entry: &Entry) -> Option<(&str, &str)> {
+    Some((entry.label(labels::POOL)?, entry.label(labels::CELL)?))
 }

@@ -6,9 +6,15 @@
 //! ```
 //! Lost on restart: since when a mere count waits, and the pools' reports, which they send again with their next decision.
 
+pub mod backup_volume;
+pub mod certificates;
+pub mod config_files;
 pub mod decide;
+pub mod identity;
+pub mod multiorch;
 pub mod objects;
 pub mod postgres_config;
+pub mod secrets;
 pub mod status;
 
 use jiff::Timestamp;

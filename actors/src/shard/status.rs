@@ -1,9 +1,11 @@
 //! Status of a Shard (`lifecycle.md` 16.1). Until the data plane is in sight, Healthy means that the wanted pods are Ready, and
 //! the message says that much and no more.
 
+use crds::Shard;
 use serde_json::{Map, json};
 
 use super::decide::State;
+use super::{backup_volume, secrets};
 use crate::action::WantReason;
 use crate::health::{self, Replicas};
 use crate::object::{Key, Kind};
@@ -23,7 +25,7 @@ const WAITING: &str =
     "waiting for pool pods, and for multiorch, which starts once the topology is Ready";
 
 /// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
-pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, multiorch: &[Key]) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key]) -> Computed {
     let names = shard.map(pool::wanted_pods).unwrap_or_default();
     let observed = plan.observed;
     let ready = names.iter().filter(|key| {
@@ -78,6 +80,12 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, multiorch: &
         )
     });
     conditions.extend(wants(plan));
+    conditions.extend(volumes(plan));
+    let (expiry, expires) = shard
+        .map(|shard| secrets::expiry(observed, shard, plan.now()))
+        .unwrap_or_default();
+    conditions.extend(expiry);
+    conditions.extend(shard.and_then(backup_volume::unshareable));
     let mut fields = Map::new();
     fields.insert(
         "cells".into(),
@@ -100,24 +108,46 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&crds::Shard>, multiorch: &
         message,
         conditions,
         fields,
-        ask_again: found.ask_again,
+        ask_again: found.ask_again.into_iter().chain(expires).min(),
         kept,
     }
 }
 
+/// The Shard's own, then those of its pools.
 fn obstacles(plan: &Plan<'_, State>) -> Vec<Obstacle> {
-    let stalled = plan
+    let of_pools = plan
         .observed
         .wants
         .iter()
-        .filter_map(|((pool, cell), report)| {
-            let reason = report.stalled.as_ref()?;
-            Some(Obstacle {
+        .flat_map(|((pool, cell), report)| {
+            let stalled = report.stalled.as_ref().map(|reason| Obstacle {
                 reason: "ActorStalled",
                 message: format!("pool {pool} in cell {cell}: {reason}"),
-            })
+            });
+            stalled.into_iter().chain(report.obstacles.iter().cloned())
         });
-    plan.obstacles.iter().cloned().chain(stalled).collect()
+    plan.obstacles.iter().cloned().chain(of_pools).collect()
+}
+
+/// What was asked of volumes and cannot be done: one condition, with the reason of the first.
+fn volumes(plan: &Plan<'_, State>) -> Option<Condition> {
+    let reports = plan.observed.wants.values();
+    let mut told: Vec<&Obstacle> = plan
+        .decision
+        .volumes
+        .iter()
+        .chain(reports.flat_map(|report| &report.volumes))
+        .collect();
+    told.sort_by(|a, b| a.message.cmp(&b.message));
+    let first = told.first()?;
+    let messages: Vec<&str> = told.iter().map(|one| one.message.as_str()).collect();
+    let message = messages.join("; ");
+    Some(Condition::new(
+        "VolumeChangeHeld",
+        true,
+        first.reason,
+        message,
+    ))
 }
 
 fn orch_ready(plan: &Plan<'_, State>, multiorch: &[Key]) -> bool {

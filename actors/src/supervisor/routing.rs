@@ -76,12 +76,7 @@ impl Supervisor {
         } else if let Some(group) = store.group_of(key) {
             // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.
             let neighbours = store.group(group);
-            ids.extend(
-                neighbours
-                    .iter()
-                    .filter(|other| cares(other, entry))
-                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
-            );
+            ids.extend(neighbours.iter().flat_map(|other| onlookers(other, entry)));
         }
         if key.kind == Kind::TopoServer
             && let Some(group) = store.group_of(key)
@@ -151,6 +146,23 @@ impl Supervisor {
     }
 }
 
+/// The actors of resource `other` that look at `entry`, though it does not own it.
+fn onlookers(other: &Entry, entry: &Entry) -> Vec<ActorId> {
+    if !cares(other, entry) {
+        return Vec::new();
+    }
+    let kind = other.key().kind;
+    let mut ids = vec![ActorId::custom(kind, &other.uid)];
+    if let (Kind::Shard, Some(pool), Some(cell)) = (
+        kind,
+        entry.label("multigres.com/pool"),
+        entry.label("multigres.com/cell"),
+    ) {
+        ids.push(ActorId::pool(&other.uid, pool, cell));
+    }
+    ids
+}
+
 /// Does the actor of resource `other` look at `entry`, though it does not own it?
 fn cares(other: &Entry, entry: &Entry) -> bool {
     let same =
@@ -172,5 +184,46 @@ fn cares(other: &Entry, entry: &Entry) -> bool {
         }
         (Kind::MultigresCluster, "multiadmin" | "multiadmin-web") => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A claim that policy retains has no owner: its pool must hear of it all the same, or a deleted one is never made again.
+    #[test]
+    fn the_pool_of_a_claim_without_owner_is_told() {
+        let entry = |kind, uid: &str, labels: &[(&str, &str)]| Entry {
+            key: Some(Key::new(kind, "n", uid)),
+            uid: uid.into(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+            ..Entry::default()
+        };
+        let place = [
+            ("multigres.com/database", "d"),
+            ("multigres.com/tablegroup", "t"),
+            ("multigres.com/shard", "s"),
+        ];
+        let shard = entry(Kind::Shard, "shard", &place);
+        let mut labels = place.to_vec();
+        labels.push(("app.kubernetes.io/component", "shard-pool"));
+        let backups = entry(Kind::PersistentVolumeClaim, "backups", &labels);
+        labels.extend([("multigres.com/pool", "p"), ("multigres.com/cell", "c")]);
+        let data = entry(Kind::PersistentVolumeClaim, "data", &labels);
+        let shard_actor = ActorId::custom(Kind::Shard, "shard");
+        assert_eq!(
+            onlookers(&shard, &backups),
+            std::slice::from_ref(&shard_actor)
+        );
+        assert_eq!(
+            onlookers(&shard, &data),
+            [shard_actor, ActorId::pool("shard", "p", "c")]
+        );
+        let other = entry(Kind::Shard, "other", &[("multigres.com/database", "e")]);
+        assert_eq!(onlookers(&other, &data), []);
     }
 }

@@ -1,0 +1,120 @@
+//! One pool pod: what surrounds its containers.
+
+use crds::{PoolSpec, Shard};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::containers::{GRACE_SECONDS, POSTGRES_ID};
+use super::objects::{claim_name, headless_name, pod_name, pool_spec};
+use super::spec_hash;
+use crate::labels;
+use crate::object::{Desired, Kind};
+use crate::shard::identity::Identity;
+use crate::shard::objects::{config, nodes, pull};
+use crate::shard::postgres_config::Hashes;
+use crate::workload::{self, RenderError};
+
+/// One pod of a Shard without `postgresConfigRef`.
+///
+/// # Errors
+/// As [`pod_with`].
+pub fn pod(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired, RenderError> {
+    let hashes = config(shard, &Identity::new(shard)?, None).hashes;
+    pod_with(shard, pool, cell, index, &hashes)
+}
+
+/// One pod, with the hashes that tell later whether it is still the pod we want.
+///
+/// # Errors
+/// When the Shard is not one from the API server, has no such pool, or gives the pooler another user than PostgreSQL.
+pub fn pod_with(
+    shard: &Shard,
+    pool: &str,
+    cell: &str,
+    index: i32,
+    hashes: &Hashes,
+) -> Result<Desired, RenderError> {
+    let identity = Identity::new(shard)?;
+    let builder = Builder {
+        shard,
+        identity: &identity,
+        spec: pool_spec(shard, pool)?,
+        cell,
+    };
+    let name = pod_name(shard, pool, cell, index);
+    let mut annotations = labels::pod_annotations(None, &identity.project);
+    for (key, value) in labels::SCRAPE {
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+    for (key, hash) in [
+        (labels::CONFIG_HASH, &hashes.restart),
+        (labels::RELOAD_HASH, &hashes.reload),
+    ] {
+        if !hash.is_empty() {
+            annotations.insert(key.to_owned(), hash.clone());
+        }
+    }
+    let metadata = identity
+        .owner
+        .child(name.clone(), identity.pool_labels(pool, cell));
+    let mut pod = Pod {
+        metadata: ObjectMeta {
+            annotations: Some(annotations),
+            ..metadata
+        },
+        spec: Some(PodSpec {
+            subdomain: Some(headless_name(&identity, pool, cell)),
+            ..builder.spec(&name, claim_name(shard, pool, cell, index))?
+        }),
+        status: None,
+    };
+    let hash = spec_hash::of(&pod)?;
+    pod.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(labels::SPEC_HASH.to_owned(), hash);
+    Ok(Desired::from_typed(Kind::Pod, &pod)?)
+}
+
+/// What the parts of a pod are made from.
+pub(super) struct Builder<'a> {
+    pub shard: &'a Shard,
+    pub identity: &'a Identity,
+    pub spec: &'a PoolSpec,
+    pub cell: &'a str,
+}
+
+impl Builder<'_> {
+    fn spec(&self, name: &str, claim: String) -> Result<PodSpec, RenderError> {
+        let pull = pull(self.shard);
+        let pulled = |container: Container| Container {
+            image_pull_policy: pull.policy.clone(),
+            ..container
+        };
+        let backup = self.shard.spec.backup.as_ref();
+        let account = backup
+            .and_then(|b| b.s3.as_ref())
+            .and_then(|s3| s3.service_account_name.clone());
+        Ok(PodSpec {
+            hostname: Some(name.to_owned()),
+            termination_grace_period_seconds: Some(GRACE_SECONDS.into()),
+            // Without a group the projected certificates belong to root and PostgreSQL cannot read them.
+            security_context: Some(PodSecurityContext {
+                fs_group: Some(self.spec.fs_group.unwrap_or(POSTGRES_ID)),
+                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                ..workload::pod_security()
+            }),
+            service_account_name: account.filter(|account| !account.is_empty()),
+            automount_service_account_token: Some(false),
+            node_selector: nodes(self.shard, self.cell),
+            affinity: self.spec.affinity.clone(),
+            tolerations: workload::listed(self.spec.tolerations.clone()),
+            image_pull_secrets: pull.secrets.clone(),
+            // A sidecar stops after the containers, so the pooler can still ask it to stop PostgreSQL.
+            init_containers: Some(vec![pulled(self.postgres())]),
+            containers: vec![pulled(self.multipooler(name)?), pulled(self.exporter())],
+            volumes: Some(self.volumes(claim)),
+            ..PodSpec::default()
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! The volumes of a pool pod.
+
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, ProjectedVolumeSource,
+    SecretProjection, Volume, VolumeProjection,
+};
+
+use super::pod::Builder;
+use crate::shard::backup_volume;
+use crate::shard::identity::Identity;
+use crate::workload::{self, READABLE, config_volume, item, secret_volume};
+
+/// Mode of the pgBackRest key: it refuses a key that others may read.
+const KEY_MODE: i32 = 0o440;
+
+impl Builder<'_> {
+    /// In the order of `workloads.md` 7.6.
+    pub(super) fn volumes(&self, claim: String) -> Vec<Volume> {
+        let spec = &self.shard.spec;
+        let claimed = |name: &str, claim_name: String| Volume {
+            name: name.to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name,
+                read_only: None,
+            }),
+            ..Volume::default()
+        };
+        let backup_data = if backup_volume::storage(self.shard).is_some() {
+            claimed("backup-data", backup_volume::name(self.identity))
+        } else {
+            Volume {
+                name: "backup-data".to_owned(),
+                empty_dir: Some(EmptyDirVolumeSource::default()),
+                ..Volume::default()
+            }
+        };
+        let password = &spec.postgres_password_secret_ref;
+        let of = |suffix| self.identity.suffixed(suffix);
+        let mut volumes = vec![
+            claimed("pgdata", claim),
+            backup_data,
+            config_volume("pg-hba-template", &of("pg-hba"), None),
+            secret_volume(
+                "postgres-password",
+                &password.name,
+                READABLE,
+                Some(vec![item(&password.key, "password")]),
+            ),
+            config_volume(
+                "postgres-config",
+                &of("postgres-config"),
+                Some(vec![item("postgresql.conf", "postgresql.conf")]),
+            ),
+            config_volume("postgres-exporter-queries", &of("exporter-queries"), None),
+        ];
+        if let Some(backup) = &spec.backup {
+            let sources = match workload::own_pgbackrest_secret(backup) {
+                Some(secret) => vec![projection(
+                    secret,
+                    &[
+                        ("ca.crt", "ca.crt"),
+                        ("tls.crt", "pgbackrest.crt"),
+                        ("tls.key", "pgbackrest.key"),
+                    ],
+                )],
+                None => vec![
+                    projection(of("pgbackrest-ca"), &[("ca.crt", "ca.crt")]),
+                    projection(
+                        of("pgbackrest-tls"),
+                        &[("tls.crt", "pgbackrest.crt"), ("tls.key", "pgbackrest.key")],
+                    ),
+                ],
+            };
+            volumes.push(Volume {
+                name: "pgbackrest-certs".to_owned(),
+                projected: Some(ProjectedVolumeSource {
+                    default_mode: Some(KEY_MODE),
+                    sources: Some(sources),
+                }),
+                ..Volume::default()
+            });
+            if let Some(encryption) = &backup.encryption {
+                volumes.push(secret_volume(
+                    "pgbackrest-cipher",
+                    &encryption.secret_name,
+                    READABLE,
+                    None,
+                ));
+            }
+        }
+        if workload::mesh(spec.internal_tls.as_ref()) {
+            let Identity { cluster, owner, .. } = self.identity;
+            let secret = workload::certificate_name("multipooler", cluster, &owner.namespace);
+            volumes.push(secret_volume("tls-certs", &secret, READABLE, None));
+        }
+        volumes.extend(self.telemetry("pgctld").volume);
+        volumes
+    }
+}
+
+fn projection(name: String, files: &[(&str, &str)]) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name,
+            items: Some(files.iter().map(|(key, path)| item(key, path)).collect()),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    }
+}

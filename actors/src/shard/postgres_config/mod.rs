@@ -1,0 +1,231 @@
+//! `postgresql.conf` of a shard: our baseline, sized to the pods, under the user's settings (`workloads.md` 9).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+mod baseline;
+mod file;
+mod sizing;
+
+use baseline::BASELINE;
+pub use file::effective;
+pub use sizing::Sizing;
+use sizing::sized;
+
+/// The setting that carries the reload hash, so that a pooler can tell whether its file is the one we mean.
+pub const MARKER: &str = "multigres.config_reload_marker";
+
+/// The file, and what of it needs a restart or a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Content of `postgresql.conf`.
+    pub text: String,
+    /// The hashes that go on pods.
+    pub hashes: Hashes,
+    /// Every reloadable setting with its value, the marker included: what a pooler is asked to confirm.
+    pub reloadable: BTreeMap<String, String>,
+}
+
+/// Hashes of the two classes of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashes {
+    /// Over settings that need a restart.
+    pub restart: String,
+    /// Over settings that a reload delivers.
+    pub reload: String,
+}
+
+/// Renders the file. `referenced` is the body of the user's ConfigMap, `settings` the user's map.
+pub fn render(
+    cluster_name: &str,
+    sizing: Sizing,
+    referenced: Option<&str>,
+    settings: &BTreeMap<String, String>,
+) -> Rendered {
+    render_with(cluster_name, sizing, referenced, settings, needs_restart)
+}
+
+fn render_with(
+    cluster_name: &str,
+    sizing: Sizing,
+    referenced: Option<&str>,
+    settings: &BTreeMap<String, String>,
+    restart: impl Fn(&str) -> bool,
+) -> Rendered {
+    let mut text =
+        String::from("# Written by multigres-operator. Change spec.postgresConfig instead.\n");
+    for (name, value) in BASELINE {
+        line(&mut text, name, value);
+    }
+    line(&mut text, "cluster_name", cluster_name);
+    text.push_str("\n# Sized to the resources of the pods\n");
+    for (name, value) in sized(sizing) {
+        line(&mut text, name, &value);
+    }
+    if let Some(body) = referenced {
+        text.push_str("\n# From postgresConfigRef\n");
+        text.push_str(body.trim_end_matches(['\n', '\r']));
+        text.push('\n');
+    }
+    if !settings.is_empty() {
+        text.push_str("\n# From postgresConfig\n");
+        for (name, value) in settings {
+            line(&mut text, name, value);
+        }
+    }
+    let (restarting, mut reloadable): (BTreeMap<_, _>, BTreeMap<_, _>) = effective(&text)
+        .into_iter()
+        .partition(|(name, _)| restart(name));
+    let hashes = Hashes {
+        restart: digest(&restarting),
+        reload: digest(&reloadable),
+    };
+    text.push_str("\n# Lets a pooler recognise this file\n");
+    line(&mut text, MARKER, &hashes.reload);
+    reloadable.insert(MARKER.to_owned(), hashes.reload.clone());
+    Rendered {
+        text,
+        hashes,
+        reloadable,
+    }
+}
+
+/// One assignment. The value stays on its line whatever it holds.
+fn line(text: &mut String, name: &str, value: &str) {
+    let quoted = value
+        .replace('\\', "\\\\")
+        .replace('\'', "''")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r");
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{name} = '{quoted}'");
+}
+
+/// True when PostgreSQL takes the setting only at start: by context, or because we do not know it.
+pub fn needs_restart(name: &str) -> bool {
+    !crds::guc::reloadable(name)
+}
+
+fn digest(settings: &BTreeMap<String, String>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, value) in settings {
+        hasher.update(name);
+        hasher.update("=");
+        hasher.update(value);
+        hasher.update("\n");
+    }
+    hex(&hasher.finalize())
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: i64 = 1 << 20;
+    const GIB: i64 = 1 << 30;
+
+    fn minimal() -> Sizing {
+        Sizing {
+            memory: 512 * MIB,
+            millicores: 100,
+            disk: GIB,
+        }
+    }
+
+    /// As the Go operator classes it: its catalogue does not know the setting.
+    fn as_go(name: &str) -> bool {
+        name == "timezone" || needs_restart(name)
+    }
+
+    const GO_RESTART: &str = "0e70cd9ce7522a934a5176968bf79138550b24989e0d2b1555e4a2923748cd47";
+    const GO_RELOAD: &str = "d4076fe8effa0a788808619bc762a06a387e46001f9c505a01ee8645e80149b0";
+
+    #[test]
+    fn equals_the_go_operator_but_for_the_class_of_timezone() {
+        let none = BTreeMap::new();
+        let name = "minimal/postgres/default/0-inf";
+        let go = render_with(name, minimal(), None, &none, as_go);
+        assert_eq!(
+            go.hashes,
+            Hashes {
+                restart: GO_RESTART.into(),
+                reload: GO_RELOAD.into()
+            }
+        );
+
+        let user = BTreeMap::from([("work_mem".to_owned(), "32MB".to_owned())]);
+        let go = render_with(name, minimal(), None, &user, as_go);
+        assert_eq!(go.hashes.restart, GO_RESTART);
+        assert_eq!(
+            go.hashes.reload,
+            "07b9da42e02fb40c3a623ec9532202dd54684b16b1e9f6cc2ae76a495e8a3e2f"
+        );
+
+        let ours = render(name, minimal(), None, &none);
+        assert_ne!(ours.hashes.restart, GO_RESTART);
+        assert_eq!(
+            ours.reloadable.get("timezone").map(String::as_str),
+            Some("UTC")
+        );
+        assert_eq!(ours.reloadable.get(MARKER), Some(&ours.hashes.reload));
+    }
+
+    #[test]
+    fn equals_a_real_run_without_memory() {
+        // Hashes read back from the pods of go-objects-ha.yaml: no memory request, 11m CPU, 1Gi disk.
+        let sizing = Sizing {
+            memory: 0,
+            millicores: 11,
+            disk: GIB,
+        };
+        let go = render_with(
+            "ha/postgres/default/0-inf",
+            sizing,
+            None,
+            &BTreeMap::new(),
+            as_go,
+        );
+        assert_eq!(
+            go.hashes.restart,
+            "4e079d5459788420b9d9ef54f2ef5fd70b81e6d5dec35fc24c58d3517791592f"
+        );
+        assert_eq!(
+            go.hashes.reload,
+            "be4fc5f340224dd61b18dac1e35e7f8eac8504e69c5532397930f0f30dfc4980"
+        );
+    }
+
+    #[test]
+    fn the_last_assignment_wins_and_comments_go() {
+        let user = BTreeMap::from([("archive_x.y".to_owned(), "it's a\\b\nport = 1".to_owned())]);
+        let file = render(
+            "c",
+            Sizing::default(),
+            Some("Work_Mem = 5MB # five\nlog_statement='a#b' # c\n\n"),
+            &user,
+        );
+        let settings = effective(&file.text);
+        assert_eq!(settings.get("work_mem").map(String::as_str), Some("5MB"));
+        assert_eq!(
+            settings.get("log_statement").map(String::as_str),
+            Some("a#b")
+        );
+        assert_eq!(
+            settings.get("archive_x.y").map(String::as_str),
+            Some("it's a\\b\nport = 1")
+        );
+        assert!(!settings.contains_key("port"));
+    }
+}
