@@ -119,6 +119,7 @@ impl Bed {
             group,
             troubles: self.troubles.clone(),
             references,
+            templates: Vec::new(),
             served: BTreeSet::new(),
             wants: self.reports.clone(),
         }
