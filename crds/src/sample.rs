@@ -1,6 +1,8 @@
 //! Example objects for tests, made from the schema tables: a small valid object of each kind, and for every entry of the
 //! inventory two objects that differ in that entry only. Who asserts that a field has an effect compares what the two lead to.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::schema::{Field, SchemaError, fields};
@@ -17,7 +19,8 @@ pub const CHILD_KINDS: [&str; 4] = ["TopoServer", "Cell", "TableGroup", "Shard"]
 
 /// The schema tables with what makes examples valid.
 pub struct Samples {
-    fields: Vec<Field>,
+    /// By kind and path.
+    fields: BTreeMap<String, BTreeMap<String, Field>>,
 }
 
 /// Values for fields whose schema says less than the operator expects, by the end of the path; two that differ.
@@ -60,12 +63,17 @@ impl Samples {
     /// # Errors
     /// When a table is damaged.
     pub fn new() -> Result<Self, SchemaError> {
-        Ok(Self { fields: fields()? })
+        let mut all: BTreeMap<String, BTreeMap<String, Field>> = BTreeMap::new();
+        for field in fields()? {
+            let kind = all.entry(field.kind.clone()).or_default();
+            kind.insert(field.path.clone(), field);
+        }
+        Ok(Self { fields: all })
     }
 
     /// Paths of a kind's spec that hold a value of their own: leaves, embedded types, elements of lists and maps of leaves.
-    pub fn leaves<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        let own = self.fields.iter().filter(move |field| field.kind == kind);
+    pub fn leaves(&self, kind: &str) -> impl Iterator<Item = &str> {
+        let own = self.fields.get(kind).into_iter().flat_map(BTreeMap::values);
         own.filter(|field| field.path.starts_with("spec."))
             .filter(|field| !matches!(field.of.as_str(), "object" | "array" | "map"))
             .map(|field| field.path.as_str())
@@ -148,9 +156,7 @@ impl Samples {
     }
 
     fn field(&self, kind: &str, path: &str) -> Option<&Field> {
-        self.fields
-            .iter()
-            .find(|field| field.kind == kind && field.path == path)
+        self.fields.get(kind)?.get(path)
     }
 
     /// The required members of the entry at `path`, and what rules demand beside them.
@@ -162,16 +168,13 @@ impl Samples {
             "array" => json!([]),
             "map" => json!({}),
             "object" => {
-                let required = self.fields.iter().filter(|child| {
-                    child.kind == kind && child.required && parent(&child.path) == Some(path)
-                });
-                let mut members: Map<String, Value> = required
-                    .map(|child| {
-                        (
-                            name(&child.path).to_owned(),
-                            self.skeleton(kind, &child.path),
-                        )
-                    })
+                let below = format!("{path}.");
+                let own = self.fields.get(kind).into_iter();
+                let own = own.flat_map(|own| own.range(below.clone()..));
+                let own = own.take_while(|(child, _)| child.starts_with(&below));
+                let mut members: Map<String, Value> = own
+                    .filter(|(child, field)| field.required && parent(child) == Some(path))
+                    .map(|(child, _)| (name(child).to_owned(), self.skeleton(kind, child)))
                     .collect();
                 demanded(kind, path, &mut members);
                 Value::Object(members)
@@ -224,7 +227,10 @@ fn complete(at: &mut Value, here: &str, path: &str, value: &Value) {
     }
     // Both work on the same files.
     if rest == ".multipooler.runAsUser" {
-        members.insert("postgres".into(), json!({"runAsUser": value}));
+        let postgres = members.entry("postgres").or_insert_with(|| json!({}));
+        if let Some(postgres) = postgres.as_object_mut() {
+            postgres.insert("runAsUser".into(), value.clone());
+        }
     }
     if rest == ".region" {
         members.remove("zoneId");
