@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::schema::{Field, SchemaError, fields};
@@ -187,13 +188,111 @@ impl Samples {
     }
 }
 
+/// One object that a CEL rule lets pass or refuses.
+#[derive(Clone, Debug)]
+pub struct CelCase {
+    /// The rule.
+    pub rule: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Where the rule stands.
+    pub path: String,
+    /// The object that is updated; None when the case is a creation.
+    pub old: Option<Value>,
+    /// The object.
+    pub object: Value,
+    /// True when the rule lets it pass.
+    pub passes: bool,
+}
+
+#[derive(Deserialize)]
+struct CelRow {
+    rule: String,
+    old: Option<Value>,
+    pass: Vec<Value>,
+    fail: Vec<Value>,
+}
+
+impl Samples {
+    /// The cases of `schema/cel-cases.yaml` at every place of their rule.
+    ///
+    /// # Errors
+    /// When the table is damaged.
+    pub fn cel_cases(&self) -> Result<Vec<CelCase>, SchemaError> {
+        let rows: Vec<CelRow> = serde_saphyr::from_str(include_str!("../schema/cel-cases.yaml"))
+            .map_err(|error| SchemaError::Yaml(error.to_string()))?;
+        let mut cases = Vec::new();
+        for field in self.fields.values().flat_map(BTreeMap::values) {
+            for row in rows
+                .iter()
+                .filter(|row| rules(field).any(|id| id == row.rule))
+            {
+                let case = |passes: bool, patch: &Value| CelCase {
+                    rule: row.rule.clone(),
+                    kind: field.kind.clone(),
+                    path: field.path.clone(),
+                    old: row.old.as_ref().map(|old| self.patched(field, old)),
+                    object: self.patched(field, patch),
+                    passes,
+                };
+                cases.extend(row.pass.iter().map(|patch| case(true, patch)));
+                cases.extend(row.fail.iter().map(|patch| case(false, patch)));
+            }
+        }
+        Ok(cases)
+    }
+
+    /// The smallest object of the field's kind with a merge patch at the field.
+    fn patched(&self, field: &Field, patch: &Value) -> Value {
+        let (kind, path) = (field.kind.as_str(), field.path.as_str());
+        let mut object = self.base(kind);
+        if path == "$" {
+            merge(&mut object, patch);
+            return object;
+        }
+        let mut content = self.skeleton(kind, path);
+        merge(&mut content, patch);
+        self.set(kind, &mut object, path, content);
+        object
+    }
+}
+
+/// Ids of the CEL rules that stand at a field.
+pub fn rules(field: &Field) -> impl Iterator<Item = &str> {
+    let list = field.constraints.get("cel").and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|rule| rule.get("id")?.as_str())
+}
+
+/// A JSON merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Some(members) = target.as_object_mut() else {
+        return;
+    };
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            merge(members.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
 /// What rules demand of a new object beside its required members.
 fn demanded(kind: &str, path: &str, members: &mut Map<String, Value>) {
     let more = match (kind, path) {
         ("MultigresCluster", "spec") => json!({"cells": [
             {"name": "zone-a", "zoneId": "one"}, {"name": "zone-b", "zoneId": "two"},
         ]}),
-        ("Cell", "spec") => json!({"zoneId": "one"}),
+        ("Cell", "spec") | ("MultigresCluster", "spec.cells[]") => json!({"zoneId": "one"}),
         ("TopoServer", "spec") | ("CoreTemplate", "spec.globalTopoServer") => json!({"etcd": {}}),
         ("TableGroup" | "Shard", p) if p.ends_with("pools") => json!({}),
         (_, p) if p.ends_with("databases[]") || p.ends_with("tablegroups[]") => {
