@@ -7,7 +7,7 @@ found = $(shell export PATH="$(PATH)"; command -v $(1))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test lint bench generate clean rust go
+.PHONY: help demo demo-stop test lint bench fuzz generate clean rust go
 
 help: ## This list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ bench: rust go ## Measure a fleet of clusters; figures in target/bench.json
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --profile dist --locked --package multigres-operator
 	MULTIGRES_OPERATOR_BINARY=$(abspath $(TARGET))/dist/multigres-operator cargo run --release --locked --package scale
+
+fuzz: rust ## Ten minutes of mutated input for each parser (FUZZ_SECONDS, FUZZ_SEED, FUZZ_KEEP=1 to grow crds/fuzz/corpus)
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) cargo test --release --locked --package crds --test fuzz -- --nocapture --test-threads=1
 
 generate: rust ## Write the custom resource definitions of the chart from the types
 	cargo run --locked --package crds --features schema --bin generate

@@ -7,10 +7,13 @@ pub mod common;
 pub mod core_template;
 pub mod guc;
 pub mod image;
+pub mod materialise;
 pub mod name;
 pub mod quantity;
 pub mod resolve;
 pub mod rollout;
+#[cfg(any(test, feature = "schema"))]
+pub mod sample;
 #[cfg(any(test, feature = "schema"))]
 pub mod schema;
 pub mod shard;

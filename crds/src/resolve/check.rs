@@ -58,8 +58,8 @@ pub(super) fn manifest(
     findings: &mut Findings,
 ) {
     // Services are named after the cluster as it is (`api.md` trap T21). Without a name it is not from the API server.
-    let named = syntax::label(name) && name.starts_with(|c: char| c.is_ascii_lowercase());
-    if !name.is_empty() && !named {
+    let letter = |c: char| c.is_ascii_lowercase();
+    if !(name.is_empty() || (syntax::label(name) && name.starts_with(letter))) {
         findings.add(
             "metadata.name",
             name,

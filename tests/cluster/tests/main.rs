@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod cel;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
