@@ -372,17 +372,16 @@ impl Attempt {
         let sent = match replace {
             None => self.write(post(&object.key, &body)).await,
             Some((uid, version)) => {
+                guard(&mut body, Some(uid));
                 if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-                    metadata.insert("uid".into(), uid.as_ref().into());
                     metadata.insert("resourceVersion".into(), version.to_string().into());
                 }
-                let call = Call {
-                    method: "PUT",
-                    path: format!("{}?fieldManager=multigres-operator", object.key.path()),
-                    content_type: JSON,
-                    body: bytes(&body),
-                };
-                self.write(call).await
+                // What was there goes as a whole, keys of others included.
+                if let Some(map) = body.as_object_mut() {
+                    map.insert("data".into(), Value::Null);
+                }
+                let path = format!("{}?fieldManager=multigres-operator", object.key.path());
+                self.write(patch(path, MERGE, &body)).await
             }
         };
         self.settle(&object.key, sent).await

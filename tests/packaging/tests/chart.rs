@@ -392,7 +392,7 @@ fn rights_are_the_least_that_serve() -> Result<()> {
                 && list(rule, "/verbs").contains(&json!(verb))
         })
     };
-    for resource in ["pods", "persistentvolumeclaims", "multigresclusters"] {
+    for resource in ["pods", "multigresclusters"] {
         assert!(
             may(resource, "watch") && !may(resource, "delete"),
             "{resource}"
