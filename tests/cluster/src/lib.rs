@@ -59,12 +59,13 @@ impl Bed {
     /// # Errors
     /// When any of it fails.
     pub async fn start(name: &str, values: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let plane = Plane::start(PlaneOptions {
+        let mut plane = Plane::start_server(PlaneOptions {
             name: name.into(),
             ..PlaneOptions::default()
         })
         .await?;
         let installed = chart::install(&plane, values).await?;
+        plane.start_nodes().await?;
         let bed = Self { plane, installed };
         bed.secret("multigres-admin-password", "change-me").await?;
         bed.owners_known().await?;
