@@ -5,7 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -70,6 +73,7 @@ pub struct Plane {
     client: Client,
     kubeconfig: PathBuf,
     processes: Mutex<BTreeMap<Process, Running>>,
+    tokens: AtomicUsize,
 }
 
 impl Plane {
@@ -101,6 +105,7 @@ impl Plane {
             client,
             kubeconfig,
             processes: Mutex::default(),
+            tokens: AtomicUsize::new(0),
         };
         let started = plane.server().await;
         plane.judge(started)?;
@@ -214,7 +219,7 @@ impl Plane {
         Audit::new(self.dir().join("audit.log"), self.client())
     }
 
-    /// Writes a kubeconfig with a token of a ServiceAccount that holds for a day.
+    /// Writes a kubeconfig with a new token of a ServiceAccount that holds for a day.
     pub async fn service_account_kubeconfig(
         &self,
         namespace: &str,
@@ -234,7 +239,10 @@ impl Plane {
             .await
             .with_context(|| format!("failed to get a token of {namespace}/{name}"))?;
         let token = answer.status.context("the answer has no token")?.token;
-        let path = self.dir().join(format!("{namespace}.{name}.kubeconfig"));
+        let number = self.tokens.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .dir()
+            .join(format!("{namespace}.{name}.{number}.kubeconfig"));
         write_kubeconfig(
             &path,
             &self.api_server(),
