@@ -106,17 +106,23 @@ async fn events(bed: &Bed, transitions: &Transitions) {
     }
     assert!(!told.is_empty(), "a bring-up has transitions to tell of");
     // The watch may be a moment behind the events.
-    wait::until(
+    let mut missing = Vec::new();
+    let covered = wait::until(
         "a transition for every event",
         Duration::from_secs(10),
         async || {
             let seen = transitions.counts();
-            let covered = told
+            let more = |(uid, events): &(&String, &usize)| seen.get(*uid).unwrap_or(&0) < *events;
+            missing = told
                 .iter()
-                .all(|(uid, events)| seen.get(uid).is_some_and(|count| events <= count));
-            Ok(covered.then_some(()))
+                .filter(more)
+                .map(|(uid, events)| {
+                    format!("{uid}: {events} events, {:?} transitions", seen.get(uid))
+                })
+                .collect();
+            Ok(missing.is_empty().then_some(()))
         },
     )
-    .await
-    .unwrap();
+    .await;
+    assert!(covered.is_ok(), "{missing:#?}");
 }
