@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use control_plane::{Installed, OperatorProcess, Overrides, Plane, PlaneOptions, chart, wait};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
@@ -138,6 +138,19 @@ impl Bed {
         self.clusters()
             .create(&PostParams::default(), &object)
             .await?;
+        Ok(())
+    }
+
+    /// Applies `docs/samples/<name>.yaml`.
+    ///
+    /// # Errors
+    /// When kubectl fails.
+    pub fn apply_sample(&self, name: &str) -> anyhow::Result<()> {
+        let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/samples");
+        let file = format!("{samples}/{name}.yaml");
+        let output = self.plane.kubectl(&["apply", "-f", &file])?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{name}: {complaint}");
         Ok(())
     }
 

@@ -62,6 +62,15 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Is the object part of the cluster?
+fn belongs(kind: &str, object: &Value, cluster: &str) -> bool {
+    let pointer = match kind {
+        "MultigresCluster" => "/metadata/name",
+        _ => "/metadata/labels/app.kubernetes.io~1instance",
+    };
+    text(object, pointer) == cluster
+}
+
 impl Snapshot {
     /// Reads everything.
     ///
@@ -108,6 +117,19 @@ impl Snapshot {
             .collect()
     }
 
+    /// Names of a cluster's objects of a kind, in order, those that others made left out.
+    pub fn names(&self, cluster: &str, kind: &str) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .objects
+            .iter()
+            .filter(|(of, object)| *of == kind && belongs(of, object, cluster))
+            .filter(|(_, object)| !fields(object).is_empty())
+            .map(|(_, object)| text(object, "/metadata/name").to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// What is owned of one cluster.
     ///
     /// # Errors
@@ -116,10 +138,7 @@ impl Snapshot {
         let mine: Vec<&(&str, Value)> = self
             .objects
             .iter()
-            .filter(|(kind, object)| match *kind {
-                "MultigresCluster" => text(object, "/metadata/name") == cluster,
-                _ => text(object, "/metadata/labels/app.kubernetes.io~1instance") == cluster,
-            })
+            .filter(|(kind, object)| belongs(kind, object, cluster))
             .collect();
         ensure!(!mine.is_empty(), "there is no cluster {cluster}");
         let mut plain = Plain::new(cluster);
