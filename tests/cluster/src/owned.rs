@@ -2,13 +2,18 @@
 //! taken out, so that two clusters of one spec can be compared field by field.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use control_plane::wait;
 use kube::Client;
 use serde_json::{Map, Value, json};
 
-use crate::bed::NAMESPACE;
+use crate::bed::{NAMESPACE, pass};
 use crate::chain;
+
+/// A settled operator has nothing to do; what trails does so for half a second.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The operator's field managers.
 const MANAGERS: [&str; 2] = ["multigres-operator", "multigres-resource-handler"];
@@ -60,6 +65,42 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
         .pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// What is owned of a cluster, once counts no longer trail.
+///
+/// # Errors
+/// When it does not settle in time.
+pub async fn settled(client: &Client, cluster: &str) -> anyhow::Result<Owned> {
+    let mut last = Snapshot::take(client).await?.cluster(cluster)?;
+    wait::until(&format!("{cluster} to settle"), PATIENCE, async || {
+        pass(Duration::from_secs(1)).await?;
+        let now = Snapshot::take(client).await?.cluster(cluster)?;
+        let settled = last.differences(&now).is_empty();
+        last = now;
+        Ok(settled.then_some(()))
+    })
+    .await?;
+    Ok(last)
+}
+
+/// Waits until what is owned of a cluster is as it is of another.
+///
+/// # Errors
+/// The differences, when it does not come to that in time.
+pub async fn becomes(client: &Client, cluster: &str, calm: &Owned) -> anyhow::Result<()> {
+    let mut differences = Vec::new();
+    let description = format!("{cluster} to be as an undisturbed one");
+    let same = wait::until(&description, PATIENCE, async || {
+        let now = Snapshot::take(client).await?.cluster(cluster);
+        differences = now.map_or_else(
+            |error| vec![format!("{error:#}")],
+            |now| calm.differences(&now),
+        );
+        Ok(differences.is_empty().then_some(()))
+    });
+    let same = same.await;
+    same.with_context(|| format!("{cluster} is different: {differences:#?}"))
 }
 
 /// Is the object part of the cluster?
@@ -161,6 +202,9 @@ impl Snapshot {
         for (kind, object) in mine.iter().map(|pair| (pair.0, &pair.1)) {
             let fields = fields(object);
             if fields.is_empty() {
+                if object.pointer("/spec/replicas") == Some(&json!(0)) {
+                    continue; // a ReplicaSet of an earlier template
+                }
                 let owner = controller(object).map(|owner| plain.text(text(owner, "/uid")));
                 let owner = format!("{kind} of {}", owner.unwrap_or_default());
                 *owned.made_by_others.entry(owner).or_insert(0) += 1;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cluster::dice::Dice;
-use cluster::owned::{Owned, Snapshot};
+use cluster::owned::{Snapshot, becomes, settled};
 use cluster::{Bed, PASSWORD, pass};
-use control_plane::{OperatorProcess, Overrides, wait};
+use control_plane::{OperatorProcess, Overrides};
 use kube::api::ListParams;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ async fn killed_at_any_instant_it_ends_the_same() {
     let mut operator = life(&bed).await;
     bed.create("calm00", PASSWORD).await.unwrap();
     bed.phase("calm00", "Healthy").await.unwrap();
-    let calm = quiet(&bed, "calm00").await;
+    let calm = settled(&bed.plane.client(), "calm00").await.unwrap();
 
     let mut kills = 0;
     for round in 0.. {
@@ -58,7 +58,7 @@ async fn killed_at_any_instant_it_ends_the_same() {
         println!("round {round}: killed after {instants:?} ms");
         for name in &names {
             bed.phase(name, "Healthy").await.unwrap();
-            same(&bed, name, &calm).await;
+            becomes(&bed.plane.client(), name, &calm).await.unwrap();
         }
     }
     let snapshot = Snapshot::take(&bed.plane.client()).await.unwrap();
@@ -83,35 +83,4 @@ async fn healthy(bed: &Bed, names: &[String]) -> bool {
         .filter(|cluster| names.contains(cluster.metadata.name.as_ref().unwrap()))
         .count()
         == names.len()
-}
-
-/// What is owned of a cluster once counts no longer trail.
-async fn quiet(bed: &Bed, name: &str) -> Owned {
-    let take = async || Snapshot::take(&bed.plane.client()).await?.cluster(name);
-    let mut last = take().await.unwrap();
-    wait::until("a settled cluster", Duration::from_secs(20), async || {
-        pass(Duration::from_secs(1)).await?;
-        let now = take().await?;
-        let settled = last.differences(&now).is_empty();
-        last = now;
-        Ok(settled.then_some(()))
-    })
-    .await
-    .unwrap();
-    last
-}
-
-async fn same(bed: &Bed, name: &str, calm: &Owned) {
-    let mut differences = Vec::new();
-    let description = format!("{name} to be as a calm one");
-    let ended = wait::until(&description, Duration::from_secs(20), async || {
-        let now = Snapshot::take(&bed.plane.client()).await?.cluster(name);
-        differences = now.map_or_else(
-            |error| vec![format!("{error:#}")],
-            |now| calm.differences(&now),
-        );
-        Ok(differences.is_empty().then_some(()))
-    })
-    .await;
-    assert!(ended.is_ok(), "{name}: {differences:#?}");
 }
