@@ -233,7 +233,10 @@ mod tests {
         lanes.submit(actor(), status("Healthy"));
         let (key, slot) = job.planned.action.lane();
         lanes.finish(&(key.clone(), slot));
-        assert!(lanes.start().is_none(), "its event tells of a transition from a status that is no longer there");
+        assert!(
+            lanes.start().is_none(),
+            "its event tells of a transition from a status that is no longer there"
+        );
         assert!(lanes.is_empty());
     }
 
