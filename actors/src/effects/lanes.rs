@@ -79,13 +79,17 @@ impl Lanes {
         Some(job)
     }
 
-    /// The request of this lane was answered and its answer is in the store.
+    /// The request of this lane was answered and its answer is in the store. A status that waited is dropped: it was decided
+    /// before the answer, so its event may tell of a transition that has been told, and the answer wakes the actor anyway.
     pub fn finish(&mut self, lane: &Lane) {
         let Some(track) = self.tracks.get_mut(lane) else {
             return;
         };
         if track.running.take().is_some() {
             self.running -= 1;
+        }
+        if lane.1 == Slot::Status && track.waiting.take().is_some() {
+            self.coalesced += 1;
         }
         match &track.waiting {
             Some(job) => {
@@ -169,7 +173,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::Action;
+    use crate::action::{Action, Manager};
     use crate::object::Kind;
 
     fn read(name: &str) -> Planned {
@@ -209,6 +213,31 @@ mod tests {
         lanes.finish(&(key.clone(), slot));
         assert_eq!(lanes.start().unwrap().planned, delete("a", 3));
         assert_eq!(lanes.coalesced, 1);
+    }
+
+    #[test]
+    fn a_status_decided_before_the_answer_to_the_last_one_is_decided_anew() {
+        let status = |phase: &str| Planned {
+            action: Action::Status {
+                key: Key::new(Kind::Cell, "n", "a"),
+                uid: "u".into(),
+                status: serde_json::json!({ "phase": phase }),
+                manager: Manager::Operator,
+                event: None,
+            },
+            reason: String::new(),
+        };
+        let mut lanes = Lanes::default();
+        lanes.submit(actor(), status("Progressing"));
+        let job = lanes.start().unwrap();
+        lanes.submit(actor(), status("Healthy"));
+        let (key, slot) = job.planned.action.lane();
+        lanes.finish(&(key.clone(), slot));
+        assert!(
+            lanes.start().is_none(),
+            "its event tells of a transition from a status that is no longer there"
+        );
+        assert!(lanes.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use super::Supervisor;
 use crate::entry::Entry;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, MANAGED_BY};
 use crate::room::ActorId;
 use crate::store::Change;
 
@@ -72,6 +72,11 @@ impl Supervisor {
                 entry.label("multigres.com/cell"),
             ) {
                 ids.insert(ActorId::pool(&owner.uid, pool, cell));
+            } else if kind == Kind::Shard && entry.label(MANAGED_BY.0).is_none() {
+                // Stripped of its labels, it no longer says whose it is: any of the shard's pools may have to mend it.
+                let seats = self.world.seats.borrow();
+                let pools = seats.keys().filter(|id| id.pool.is_some());
+                ids.extend(pools.filter(|id| id.uid == owner.uid).cloned());
             }
         } else if let Some(group) = store.group_of(key) {
             // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.

@@ -27,6 +27,9 @@ const HOUSEKEEPING: [&str; 6] = [
 ];
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
+/// What the API server notes of a token besides its user.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+
 static BARRIER: AtomicU64 = AtomicU64::new(0);
 
 /// A point in the log.
@@ -38,10 +41,15 @@ pub struct Mark(u64);
 pub struct Entry {
     /// Who asked, such as `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
+    /// Which of the user's tokens was shown (`JTI=…`); empty for clients with certificates. Processes that share a
+    /// ServiceAccount are told apart by it.
+    pub credential: String,
     /// The client's name for itself.
     pub user_agent: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: String,
+    /// The API group; empty for the core group.
+    pub group: String,
     /// The plural of the kind; empty for requests that are not about objects.
     pub resource: String,
     /// Such as `status`; empty without one.
@@ -54,12 +62,19 @@ pub struct Entry {
     pub code: u16,
     /// When the request arrived.
     pub at: Timestamp,
+    /// When it was answered.
+    pub answered: Timestamp,
 }
 
 impl Entry {
     /// A request that changes something, housekeeping (leases, reviews) aside.
     pub fn is_write(&self) -> bool {
         WRITES.contains(&self.verb.as_str()) && !HOUSEKEEPING.contains(&self.resource.as_str())
+    }
+
+    /// The server did what was asked.
+    pub fn succeeded(&self) -> bool {
+        (200..300).contains(&self.code)
     }
 
     /// About an event object.
@@ -210,17 +225,22 @@ struct Line {
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ObjectRef {
+    #[serde(rename = "apiGroup")]
+    group: String,
     resource: String,
     subresource: String,
     namespace: String,
@@ -236,16 +256,21 @@ struct ResponseStatus {
 impl From<Line> for Entry {
     fn from(line: Line) -> Self {
         let object = line.object_ref.unwrap_or_default();
+        let mut extra = line.user.extra;
+        let credential = extra.remove(CREDENTIAL).unwrap_or_default().pop();
         Self {
             user: line.user.username,
+            credential: credential.unwrap_or_default(),
             user_agent: line.user_agent,
             verb: line.verb,
+            group: object.group,
             resource: object.resource,
             subresource: object.subresource,
             namespace: object.namespace,
             name: object.name,
             code: line.response_status.map_or(0, |status| status.code),
             at: line.request_received_timestamp,
+            answered: line.stage_timestamp,
         }
     }
 }

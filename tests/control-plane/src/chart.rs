@@ -1,6 +1,7 @@
 //! The operator's Helm chart on a plane: the rights, arguments and environment that it gives.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -9,21 +10,31 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Container, EnvVar},
+use http::header::ACCEPT;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Container, EnvVar},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     operator::{OperatorProcess, Overrides},
-    plane::Plane,
+    plane::{DEADLINE, Plane},
     slot::Slot,
+    wait,
 };
+
+/// The API group of the chart's kinds.
+const GROUP: &str = "multigres.com";
+/// Discovery of all groups in one answer. The API server's admission plugins know kinds by this one.
+const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The operator's namespace.
 pub const NAMESPACE: &str = "multigres-operator";
@@ -51,8 +62,9 @@ pub struct Installed {
     spawned: Arc<AtomicUsize>,
 }
 
-/// Installs or upgrades the chart with `--set` values. The Deployment is scaled to zero afterwards: kwok would only play
-/// its pods, and [`Installed::spawn`] runs the operator in their place.
+/// Installs or upgrades the chart with `--set` values, and waits until the API server serves its kinds. The Deployment is
+/// scaled to zero afterwards: kwok would only play its pods, and [`Installed::spawn`] runs the operator in their place.
+/// Best called between [`Plane::start_server`] and [`Plane::start_nodes`].
 pub async fn install(plane: &Plane, values: &[(&str, &str)]) -> anyhow::Result<Installed> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/multigres-operator");
     let chart = chart.to_str().context("the chart's path is not UTF-8")?;
@@ -78,7 +90,45 @@ pub async fn install(plane: &Plane, values: &[(&str, &str)]) -> anyhow::Result<I
         "helm failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    served(plane).await?;
     installed(plane).await
+}
+
+/// Waits until discovery lists the kinds of the chart. Their definitions are accepted a moment earlier.
+async fn served(plane: &Plane) -> anyhow::Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(plane.client());
+    let wanted: Vec<String> = definitions
+        .list(&ListParams::default())
+        .await?
+        .into_iter()
+        .map(|definition| definition.spec)
+        .filter(|spec| spec.group == GROUP)
+        .map(|spec| spec.names.plural)
+        .collect();
+    wait::until("the kinds of the chart", DEADLINE, async || {
+        let request = ::http::Request::get("/apis")
+            .header(ACCEPT, DISCOVERY)
+            .body(Vec::new())?;
+        let answer: Value = plane.client().request(request).await?;
+        let known = resources(&answer, GROUP);
+        Ok(wanted.iter().all(|kind| known.contains(kind)).then_some(()))
+    })
+    .await
+}
+
+/// The plurals that discovery lists in a group.
+fn resources(discovery: &Value, group: &str) -> BTreeSet<String> {
+    let list = |value: &Value, field: &str| -> Vec<Value> {
+        let list = value.get(field).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    list(discovery, "items")
+        .iter()
+        .filter(|item| item.pointer("/metadata/name").and_then(Value::as_str) == Some(group))
+        .flat_map(|item| list(item, "versions"))
+        .flat_map(|version| list(&version, "resources"))
+        .filter_map(|resource| Some(resource.get("resource")?.as_str()?.to_owned()))
+        .collect()
 }
 
 async fn installed(plane: &Plane) -> anyhow::Result<Installed> {

@@ -1,6 +1,6 @@
 //! The programs of a plane and their arguments.
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     binaries::Binaries,
@@ -20,29 +20,30 @@ rules:
 const CONTROLLERS: &str = "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller";
 
 /// What starts the programs of one plane.
-pub(crate) struct Components<'a> {
-    pub(crate) binaries: &'a Binaries,
-    pub(crate) folder: &'a Path,
-    pub(crate) slot: &'a Slot,
+pub(crate) struct Components {
+    pub(crate) binaries: Binaries,
+    pub(crate) folder: PathBuf,
+    pub(crate) slot: Arc<Slot>,
     pub(crate) detach: bool,
     etcd: u16,
     server: u16,
 }
 
-impl<'a> Components<'a> {
+impl Components {
     pub(crate) fn new(
-        binaries: &'a Binaries,
-        folder: &'a Path,
-        slot: &'a Slot,
+        binaries: Binaries,
+        folder: PathBuf,
+        slot: Arc<Slot>,
         detach: bool,
     ) -> anyhow::Result<Self> {
+        let (etcd, server) = (slot.port()?, slot.port()?);
         Ok(Self {
             binaries,
             folder,
             slot,
             detach,
-            etcd: slot.port()?,
-            server: slot.port()?,
+            etcd,
+            server,
         })
     }
 
@@ -52,7 +53,7 @@ impl<'a> Components<'a> {
 
     /// Writes certificates, kubeconfigs and the audit policy.
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
-        let authority = Authority::create(self.folder)?;
+        let authority = Authority::create(&self.folder)?;
         let server = self.api_server();
         authority.server("server")?;
         authority.service_accounts()?;

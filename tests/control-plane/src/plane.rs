@@ -5,7 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,67 +66,86 @@ impl Default for PlaneOptions {
 
 /// A running control plane; ends when dropped unless it is detached.
 pub struct Plane {
-    dir: PathBuf,
+    components: Components,
     keep: bool,
     detach: bool,
-    binaries: Binaries,
-    slot: Arc<Slot>,
+    nodes_per_zone: usize,
     client: Client,
     kubeconfig: PathBuf,
-    api_server: String,
     processes: Mutex<BTreeMap<Process, Running>>,
+    tokens: AtomicUsize,
 }
 
 impl Plane {
     /// Starts a plane and waits until its nodes take pods.
     pub async fn start(options: PlaneOptions) -> anyhow::Result<Self> {
-        let binaries = tokio::task::spawn_blocking(Binaries::locate).await??;
-        let slot = Arc::new(Slot::take()?);
-        let dir = folder(&options)?;
-        let components = Components::new(&binaries, &dir, &slot, options.detach)?;
-        components.prepare()?;
-        let kubeconfig = dir.join("admin.kubeconfig");
-        let api_server = components.api_server();
-        let client = connect(&kubeconfig).await?;
-        let mut plane = Self {
-            dir: dir.clone(),
-            keep: options.keep,
-            detach: options.detach,
-            binaries: binaries.clone(),
-            slot: Arc::clone(&slot),
-            client,
-            kubeconfig,
-            api_server,
-            processes: Mutex::default(),
-        };
-        let started = plane.bring_up(&components, options.nodes_per_zone).await;
-        if started.is_err() {
-            // Nobody will look after it, and its logs tell why.
-            plane.detach = false;
-            plane.keep = true;
-            started.with_context(|| format!("logs are in {}", dir.join("logs").display()))?;
-        }
+        let mut plane = Self::start_server(options).await?;
+        plane.start_nodes().await?;
         Ok(plane)
     }
 
-    async fn bring_up(
-        &self,
-        components: &Components<'_>,
-        nodes_per_zone: usize,
-    ) -> anyhow::Result<()> {
-        self.run(components, Process::Etcd)?;
-        self.run(components, Process::ApiServer)?;
+    /// Starts etcd and the API server only; [`Plane::start_nodes`] starts the rest.
+    ///
+    /// The moment between the two is the one in which custom kinds should come. The API server's admission plugin
+    /// OwnerReferencesPermissionEnforcement takes a list of all kinds when it checks the first owner reference with
+    /// `blockOwnerDeletion`, and a new one only every 30 s: until then it refuses such references to kinds it does not
+    /// know (403). Controllers write owner references as soon as they run.
+    pub async fn start_server(options: PlaneOptions) -> anyhow::Result<Self> {
+        let binaries = tokio::task::spawn_blocking(Binaries::locate).await??;
+        let slot = Arc::new(Slot::take()?);
+        let components = Components::new(binaries, folder(&options)?, slot, options.detach)?;
+        components.prepare()?;
+        let kubeconfig = components.folder.join("admin.kubeconfig");
+        let client = connect(&kubeconfig).await?;
+        let mut plane = Self {
+            components,
+            keep: options.keep,
+            detach: options.detach,
+            nodes_per_zone: options.nodes_per_zone,
+            client,
+            kubeconfig,
+            processes: Mutex::default(),
+            tokens: AtomicUsize::new(0),
+        };
+        let started = plane.server().await;
+        plane.judge(started)?;
+        Ok(plane)
+    }
+
+    /// Starts the controllers, the scheduler and the nodes, and waits until pods can be made.
+    pub async fn start_nodes(&mut self) -> anyhow::Result<()> {
+        let started = self.controllers().await;
+        self.judge(started)
+    }
+
+    /// Of a plane that did not come up, the logs stay and nothing else.
+    fn judge(&mut self, started: anyhow::Result<()>) -> anyhow::Result<()> {
+        started.with_context(|| {
+            // Nobody will look after it, and its logs tell why.
+            self.detach = false;
+            self.keep = true;
+            format!("logs are in {}", self.dir().join("logs").display())
+        })
+    }
+
+    async fn server(&self) -> anyhow::Result<()> {
+        self.run(Process::Etcd)?;
+        self.run(Process::ApiServer)?;
         wait::until("the API server", DEADLINE, async || {
             self.check()?;
             let request = ::http::Request::get("/readyz").body(Vec::new())?;
             Ok(self.client.request_text(request).await.ok())
         })
         .await?;
-        self.run(components, Process::ControllerManager)?;
-        self.run(components, Process::Scheduler)?;
+        Ok(())
+    }
+
+    async fn controllers(&self) -> anyhow::Result<()> {
+        self.run(Process::ControllerManager)?;
+        self.run(Process::Scheduler)?;
         stages::install(&self.client).await?;
-        self.run(components, Process::Kwok)?;
-        stages::nodes(&self.client, nodes_per_zone).await?;
+        self.run(Process::Kwok)?;
+        stages::nodes(&self.client, self.nodes_per_zone).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
         wait::object(
             accounts,
@@ -136,8 +158,8 @@ impl Plane {
         self.check()
     }
 
-    fn run(&self, components: &Components<'_>, process: Process) -> anyhow::Result<()> {
-        let running = components.start(process)?;
+    fn run(&self, process: Process) -> anyhow::Result<()> {
+        let running = self.components.start(process)?;
         self.processes().insert(process, running);
         Ok(())
     }
@@ -165,39 +187,39 @@ impl Plane {
 
     /// The API server's address.
     pub fn api_server(&self) -> String {
-        self.api_server.clone()
+        self.components.api_server()
     }
 
     /// The folder of the plane's files.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.components.folder
     }
 
     /// The programs.
     pub fn binaries(&self) -> &Binaries {
-        &self.binaries
+        &self.components.binaries
     }
 
     /// The network of the pods' addresses, a /16 that no other plane of this machine has.
     pub fn pod_cidr(&self) -> String {
-        self.slot.pod_cidr()
+        self.components.slot.pod_cidr()
     }
 
     /// A free port on 127.0.0.1 that no other plane of this machine hands out.
     pub fn free_port(&self) -> anyhow::Result<u16> {
-        self.slot.port()
+        self.components.slot.port()
     }
 
     pub(crate) fn slot(&self) -> Arc<Slot> {
-        Arc::clone(&self.slot)
+        Arc::clone(&self.components.slot)
     }
 
     /// The audit log.
     pub fn audit(&self) -> Audit {
-        Audit::new(self.dir.join("audit.log"), self.client())
+        Audit::new(self.dir().join("audit.log"), self.client())
     }
 
-    /// Writes a kubeconfig with a token of a ServiceAccount that holds for a day.
+    /// Writes a kubeconfig with a new token of a ServiceAccount that holds for a day.
     pub async fn service_account_kubeconfig(
         &self,
         namespace: &str,
@@ -217,11 +239,14 @@ impl Plane {
             .await
             .with_context(|| format!("failed to get a token of {namespace}/{name}"))?;
         let token = answer.status.context("the answer has no token")?.token;
-        let path = self.dir.join(format!("{namespace}.{name}.kubeconfig"));
+        let number = self.tokens.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .dir()
+            .join(format!("{namespace}.{name}.{number}.kubeconfig"));
         write_kubeconfig(
             &path,
-            &self.api_server,
-            &self.dir.join("ca.crt"),
+            &self.api_server(),
+            &self.dir().join("ca.crt"),
             &json!({ "token": token }),
         )?;
         Ok(path)
@@ -238,13 +263,13 @@ impl Plane {
     }
 
     fn tool(&self, program: &str, args: &[&str]) -> anyhow::Result<Output> {
-        Command::new(self.binaries.path(program))
+        Command::new(self.binaries().path(program))
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.dir.join("kubectl"))
-            .env("HELM_CACHE_HOME", self.dir.join("helm/cache"))
-            .env("HELM_CONFIG_HOME", self.dir.join("helm/config"))
-            .env("HELM_DATA_HOME", self.dir.join("helm/data"))
+            .env("KUBECACHEDIR", self.dir().join("kubectl"))
+            .env("HELM_CACHE_HOME", self.dir().join("helm/cache"))
+            .env("HELM_CONFIG_HOME", self.dir().join("helm/config"))
+            .env("HELM_DATA_HOME", self.dir().join("helm/data"))
             .output()
             .with_context(|| format!("failed to run {program}"))
     }
@@ -292,9 +317,9 @@ impl Drop for Plane {
         // Clients first, so that their last lines are not about servers that went away.
         processes.into_values().rev().for_each(drop);
         if self.keep || std::thread::panicking() {
-            eprintln!("the plane's files are kept in {}", self.dir.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.dir) {
-            eprintln!("failed to remove {}: {error}", self.dir.display());
+            eprintln!("the plane's files are kept in {}", self.dir().display());
+        } else if let Err(error) = fs::remove_dir_all(self.dir()) {
+            eprintln!("failed to remove {}: {error}", self.dir().display());
         }
     }
 }

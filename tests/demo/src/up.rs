@@ -77,16 +77,26 @@ async fn start_all(
         name: "demo".to_owned(),
         ..PlaneOptions::default()
     };
-    let plane = Plane::start(options).await?;
+    let mut plane = Plane::start_server(options).await?;
     let mut state = State {
         kubeconfig: plane.kubeconfig().to_owned(),
-        ..State::default()
+        pids: plane.named_pids(),
     };
+    state.save()?;
+    // The kinds come before the controllers (see `Plane::start_server`).
+    say(start, "the API server is up; installing the chart");
+    let installed = chart::install(&plane, &[]).await?;
+    say(
+        start,
+        "the chart is installed; starting controllers and nodes",
+    );
+    plane.start_nodes().await?;
     state.pids = plane.named_pids();
     state.save()?;
-    say(start, "the control plane is up");
-    let installed = chart::install(&plane, &[]).await?;
-    say(start, "the chart is installed");
+    say(
+        start,
+        "the control plane is complete; starting the operator",
+    );
     let operator = installed.spawn(
         binary,
         Overrides {

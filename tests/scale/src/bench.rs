@@ -47,15 +47,15 @@ struct Writes {
 }
 
 impl Bench {
-    /// Starts a plane, installs the chart, and sees one cluster come and go: after that the API server knows our kinds
-    /// as owners and every program of the plane is warm.
+    /// Starts a plane, installs the chart, and sees one cluster come and go: after that every program of the plane is warm.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let options = PlaneOptions {
             name: "scale".to_owned(),
             ..PlaneOptions::default()
         };
-        let plane = Plane::start(options).await?;
+        let mut plane = Plane::start_server(options).await?;
         let installed = chart::install(&plane, &[]).await?;
+        plane.start_nodes().await?;
         let mut bench = Self {
             settings,
             audit: plane.audit(),
