@@ -1,12 +1,5 @@
 //! What a settled cluster needs as time goes by, on a real API server with its admission: owners of volumes, growth, renewal
 //! of certificates, metadata of objects that are made once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::Duration;
 
@@ -41,6 +34,7 @@ async fn edit(bed: &Bed, spec: serde_json::Value) {
 /// L-PVC-01 on a server that enforces rights on owner references; L-CERT-02; labels of what is made once.
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_certificates_and_labels_are_kept_true() {
+    let _one = crate::ONE.lock().await;
     let bed = Bed::start("upkeep", &[]).await.unwrap();
     let operator = bed.operator().await.unwrap();
     bed.create("kept", "multigres-admin-password")
