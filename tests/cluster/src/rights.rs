@@ -82,16 +82,22 @@ fn expand(rule: &PolicyRule) -> Vec<Right> {
 
 /// What was asked for and not refused.
 pub fn used(entries: &[Entry]) -> BTreeSet<Right> {
-    let allowed = entries
+    let mut rights = BTreeSet::new();
+    for entry in entries
         .iter()
-        .filter(|entry| entry.code != 403 && !entry.resource.is_empty());
-    allowed
-        .map(|entry| Right {
+        .filter(|entry| !entry.resource.is_empty() && entry.code != 403)
+    {
+        let right = |verb: &str| Right {
             group: entry.group.clone(),
             resource: entry.target(),
-            verb: entry.verb.clone(),
-        })
-        .collect()
+            verb: verb.to_owned(),
+        };
+        rights.insert(right(&entry.verb));
+        if entry.verb == "patch" && entry.code == 201 {
+            rights.insert(right("create")); // an apply that makes the object needs both
+        }
+    }
+    rights
 }
 
 #[cfg(test)]

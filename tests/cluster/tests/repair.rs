@@ -1,106 +1,107 @@
 //! Hands that meddle with what the operator keeps.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use cluster::introspection::Inspector;
-use cluster::owned::{Snapshot, fields, select};
-use cluster::{Bed, HEALTHY, pass};
-use control_plane::{Audit, Entry, Mark, chart, wait};
+use cluster::owned::{self, Owned, Snapshot, fields, select};
+use cluster::{Bed, HEALTHY};
+use control_plane::{Entry, chart, wait};
+use jiff::SignedDuration;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::{ONE, rights};
 
-/// Longest time from the foreign edit to the answer to the write that undoes it.
-const SOON: Duration = Duration::from_secs(1);
+/// Longest time from the answer to a foreign edit to the answer to the write that undoes it.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 
-/// A kind, the object of it that is meddled with (the first whose name ends like this), and an edit of its fields.
+/// What is meddled with, and how.
 struct Case {
-    kind: (&'static str, &'static str, &'static str),
-    end: &'static str,
+    api_version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    /// The first object of the kind whose name contains this.
+    part: &'static str,
+    /// A merge patch of something that the operator owns.
     edit: Value,
-    /// May it be deleted without taking pods or volumes along?
+    /// Deleting it takes no pods with state and no volumes along.
     deletable: bool,
+    /// Objects that are written meanwhile because they are made of this one.
+    made_of_it: &'static [&'static str],
+}
+
+fn case(
+    api_version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    part: &'static str,
+    edit: Value,
+) -> Case {
+    Case {
+        api_version,
+        kind,
+        plural,
+        part,
+        edit,
+        deletable: !matches!(
+            kind,
+            "TopoServer" | "TableGroup" | "Shard" | "StatefulSet" | "PersistentVolumeClaim" | "Pod"
+        ),
+        made_of_it: match kind {
+            "TopoServer" => &["statefulsets"],
+            "Cell" => &["deployments", "services"],
+            "TableGroup" => &["shards"],
+            _ => &[],
+        },
+    }
 }
 
 fn cases() -> Vec<Case> {
-    let case = |kind, end, edit, deletable| Case {
-        kind,
-        end,
-        edit,
-        deletable,
-    };
-    let label = json!({"metadata": {"labels": {"app.kubernetes.io/component": "edited"}}});
-    let ours = |kind, plural| ("multigres.com/v1alpha1", kind, plural);
+    const OURS: &str = "multigres.com/v1alpha1";
+    let port =
+        json!({"spec": {"ports": [{"name": "postgres", "port": 5999, "targetPort": "postgres"}]}});
+    let label = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "edited"}}});
+    let pruning = json!({"spec": {"topologyPruning": {"enabled": false}}});
+    let policy = json!({"spec": {"pvcDeletionPolicy": {"whenScaled": "Retain"}}});
+    let prune = json!({"spec": {"topologyReconciliation": {"prunePoolers": false}}});
+    let retention =
+        json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain"}}});
+    let replicas = json!({"spec": {"replicas": 2}});
+    let trust = json!({"data": {"pg_hba_template.conf": "host all all all trust"}});
+    let budget = json!({"spec": {"minAvailable": 0}});
     vec![
+        case(OURS, "TopoServer", "toposervers", "", policy),
+        case(OURS, "Cell", "cells", "", prune),
+        case(OURS, "TableGroup", "tablegroups", "", pruning.clone()),
+        case(OURS, "Shard", "shards", "", pruning),
+        case("apps/v1", "StatefulSet", "statefulsets", "", retention),
         case(
-            ours("TopoServer", "toposervers"),
-            "-global-topo",
-            json!({"spec": {"pvcDeletionPolicy": {"whenScaled": "Retain"}}}),
-            false,
-        ),
-        case(
-            ours("Cell", "cells"),
-            "",
-            json!({"spec": {"topologyReconciliation": {"prunePoolers": false}}}),
-            false,
-        ),
-        case(
-            ours("TableGroup", "tablegroups"),
-            "",
-            json!({"spec": {"topologyPruning": {"enabled": false}}}),
-            false,
-        ),
-        case(
-            ours("Shard", "shards"),
-            "",
-            json!({"spec": {"topologyPruning": {"enabled": false}}}),
-            false,
-        ),
-        case(
-            ("apps/v1", "StatefulSet", "statefulsets"),
-            "",
-            json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain"}}}),
-            false,
-        ),
-        case(
-            ("apps/v1", "Deployment", "deployments"),
+            "apps/v1",
+            "Deployment",
+            "deployments",
             "-multiadmin",
-            json!({"spec": {"replicas": 2}}),
-            true,
+            replicas,
         ),
+        case("v1", "Service", "services", "-multigateway", port.clone()),
+        case("v1", "Service", "services", "-pool-", port),
+        case("v1", "ConfigMap", "configmaps", "-pg-hba", trust),
+        case("v1", "Secret", "secrets", "-pgbackrest-tls", label.clone()),
         case(
-            ("v1", "Service", "services"),
-            "-multigateway",
-            json!({"spec": {"ports": [{"name": "postgres", "port": 5999, "targetPort": "postgres"}]}}),
-            true,
+            "v1",
+            "PersistentVolumeClaim",
+            "persistentvolumeclaims",
+            "-pool-",
+            label.clone(),
         ),
+        case("v1", "Pod", "pods", "-pool-", label),
         case(
-            ("v1", "ConfigMap", "configmaps"),
-            "-pg-hba",
-            json!({"data": {"pg_hba_template.conf": "host all all all trust"}}),
-            true,
-        ),
-        case(
-            ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            "policy/v1",
+            "PodDisruptionBudget",
+            "poddisruptionbudgets",
             "",
-            json!({"spec": {"minAvailable": 0}}),
-            true,
+            budget,
         ),
-        case(
-            ("v1", "Secret", "secrets"),
-            "-pgbackrest-tls",
-            label.clone(),
-            true,
-        ),
-        case(
-            ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
-            "-0",
-            label.clone(),
-            false,
-        ),
-        case(("v1", "Pod", "pods"), "-0", label, false),
     ]
 }
 
@@ -111,7 +112,7 @@ fn cases() -> Vec<Case> {
 async fn what_others_change_is_put_back_at_once_and_nothing_else_is_written() {
     let _one = ONE.lock().await;
     let bed = Bed::start("repair", &[]).await.unwrap();
-    let audit = bed.plane.audit();
+    let (audit, client) = (bed.plane.audit(), bed.plane.client());
     let begin = audit.settle().await.unwrap();
     let mut operator = bed.operator().await.unwrap();
     let inspector = Inspector::new(&bed.plane).await.unwrap();
@@ -122,6 +123,7 @@ async fn what_others_change_is_put_back_at_once_and_nothing_else_is_written() {
     for sample in samples {
         bed.phase(sample, "Healthy").await.unwrap();
     }
+    let calm = owned::settled(&client, "minimal").await.unwrap();
     inspector.settled(&operator).await.unwrap();
 
     let mark = audit.settle().await.unwrap();
@@ -133,97 +135,105 @@ async fn what_others_change_is_put_back_at_once_and_nothing_else_is_written() {
     assert!(noise.is_empty(), "writes after a restart: {noise:#?}");
 
     for case in cases() {
-        meddle(&bed, &inspector, &case).await;
+        meddle(&bed, &case, &calm).await;
     }
-    drop(operator);
     rights::check(&bed, begin).await;
+    drop(operator);
 }
 
 /// Edits, strips and deletes one object.
-async fn meddle(bed: &Bed, inspector: &Inspector, case: &Case) {
-    let (api_version, kind, plural) = case.kind;
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let resource =
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+async fn meddle(bed: &Bed, case: &Case, calm: &Owned) {
+    let (group, version) = case
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", case.api_version));
+    let kind = GroupVersionKind::gvk(group, version, case.kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, case.plural);
     let api: Api<DynamicObject> = Api::default_namespaced_with(bed.plane.client(), &resource);
-    let name = victim(bed, kind, case.end).await;
+    let names = Snapshot::take(&bed.plane.client())
+        .await
+        .unwrap()
+        .names("minimal", case.kind);
+    let name = names.iter().find(|name| name.contains(case.part)).unwrap();
+    let stripped = json!({"metadata": {"labels": null}});
     let mut hands = vec![
-        ("edited", Some(case.edit.clone())),
-        (
-            "stripped of its labels",
-            Some(json!({"metadata": {"labels": null}})),
-        ),
+        ("edited", Some(&case.edit)),
+        ("stripped of its labels", Some(&stripped)),
     ];
     if case.deletable {
         hands.push(("deleted", None));
     }
-    let _ = inspector;
     for (how, patch) in hands {
-        let before = api.get(&name).await.unwrap();
+        let what = format!("{} {name}, {how}", case.kind);
+        let before = api.get(name).await.unwrap();
         let audit = bed.plane.audit();
         let mark = audit.settle().await.unwrap();
         match patch {
             Some(patch) => drop(
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
                     .await
                     .unwrap(),
             ),
-            None => drop(api.delete(&name, &DeleteParams::default()).await.unwrap()),
+            None => drop(api.delete(name, &DeleteParams::default()).await.unwrap()),
         }
-        let what = format!("{kind} {name}, {how}, to be put back");
-        let restored = wait::until(&what, Duration::from_secs(10), async || {
-            let now = api.get_opt(&name).await?;
-            Ok(now.filter(|now| same(&before, now, kind)).map(drop))
-        });
-        if let Err(error) = restored.await {
-            println!("FAIL {error:#}");
-            continue;
-        }
-        let took = undone(&audit, mark, plural, &name).await;
-        println!("{kind} {how}: {took:?}");
+        wait::until(&format!("{what}, to be put back"), HEALTHY, async || {
+            let now = api.get_opt(name).await?;
+            Ok(now.filter(|now| same(&before, now)).map(drop))
+        })
+        .await
+        .unwrap();
+        owned::becomes(&bed.plane.client(), "minimal", calm)
+            .await
+            .unwrap();
+        audit.settle().await.unwrap();
+        undone(&audit.entries_since(mark).unwrap(), case, name, &what);
     }
 }
-fn same(before: &DynamicObject, now: &DynamicObject, kind: &str) -> bool {
+
+/// All that the operator owned of an object is as it was, generated content aside.
+fn same(before: &DynamicObject, now: &DynamicObject) -> bool {
     let value = |object: &DynamicObject| serde_json::to_value(object).unwrap();
     let (before, now) = (value(before), value(now));
     let fields = Value::Object(fields(&before));
     let part = |object: &Value| {
         let mut part = select(&fields, object);
-        if kind == "Secret" {
-            part.as_object_mut().unwrap().remove("data");
+        let map = part.as_object_mut().unwrap();
+        map.remove("status");
+        if object.get("kind") == Some(&json!("Secret")) {
+            map.remove("data");
         }
-        part.as_object_mut().unwrap().remove("status");
         part
     };
     part(&before) == part(&now)
 }
 
-async fn undone(audit: &Audit, mark: Mark, plural: &str, name: &str) -> Vec<String> {
-    audit.settle().await.unwrap();
-    let entries = audit.entries_since(mark).unwrap();
+/// One write on the object, soon, and none on others but on those that are made of it. Status follows as it must.
+fn undone(entries: &[Entry], case: &Case, name: &str, what: &str) {
+    let here = |entry: &&Entry| entry.resource == case.plural && entry.name == name;
+    let ours = |entry: &&Entry| {
+        entry.user == chart::user()
+            && entry.is_write()
+            && !entry.is_event()
+            && entry.subresource.is_empty()
+    };
     let hand = entries
         .iter()
-        .find(|e| e.user == "admin" && e.is_write() && e.resource == plural && e.name == name)
-        .unwrap();
-    let base = hand.answered;
-    entries
+        .filter(here)
+        .find(|entry| entry.user == "admin" && entry.is_write());
+    let writes: Vec<&Entry> = entries.iter().filter(ours).filter(here).collect();
+    assert_eq!(writes.len(), 1, "{what}: {writes:#?}");
+    let took = writes[0].answered.duration_since(hand.unwrap().answered);
+    println!("{what}: put back after {took:?}");
+    assert!(took < SOON, "{what}: put back after {took:?}");
+    let others: BTreeSet<&str> = entries
         .iter()
-        .filter(|e| e.user == chart::user() && e.is_write())
-        .map(|e| {
-            format!(
-                "{} {} {} {} {:?}",
-                e.verb,
-                e.target(),
-                e.name,
-                e.code,
-                e.answered.duration_since(base)
-            )
-        })
-        .collect()
-}
-
-async fn victim(bed: &Bed, kind: &str, end: &str) -> String {
-    let snapshot = Snapshot::take(&bed.plane.client()).await.unwrap();
-    let names = snapshot.names("minimal", kind);
-    names.into_iter().find(|name| name.ends_with(end)).unwrap()
+        .filter(ours)
+        .filter(|entry| !here(entry))
+        .map(|entry| entry.resource.as_str())
+        .filter(|resource| !case.made_of_it.contains(resource))
+        .collect();
+    assert!(
+        others.is_empty(),
+        "{what}: others were written too: {others:?}"
+    );
 }
