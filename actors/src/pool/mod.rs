@@ -86,3 +86,6 @@ pub fn cells(shard: &crds::Shard) -> Vec<String> {
         .collect();
     cells.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;
