@@ -102,12 +102,7 @@ impl<'a, S> Plan<'a, S> {
             return false;
         };
         let me = &self.observed.me;
-        let ours = entry.owner.as_deref() == Some(me.uid.as_ref());
-        // A claim that policy keeps has no owner; it is known by its labels.
-        let kept = desired.key.kind == Kind::PersistentVolumeClaim
-            && entry.owner.is_none()
-            && entry.label("app.kubernetes.io/managed-by") == Some("multigres-operator");
-        if ours || kept {
+        if entry.belongs_to(me) {
             return false;
         }
         self.obstacles.push(Obstacle {
