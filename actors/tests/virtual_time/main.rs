@@ -20,5 +20,6 @@ mod watches;
 
 mod answers;
 mod bring_up;
+mod edits;
 mod rebuild;
 mod restarts;

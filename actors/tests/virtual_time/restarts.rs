@@ -231,6 +231,36 @@ async fn an_actor_whose_resource_goes_between_two_lives_does_not_come_back() {
     assert_eq!(falls.count(), 3);
 }
 
+/// What a pool told holds until it tells something else: its Shard's status does not flap when it falls.
+#[tokio::test(start_paused = true)]
+async fn a_pool_between_two_lives_takes_nothing_back() {
+    let mut bed = Bed::new(17);
+    let falls = Falls::on(&mut bed, 0, |id| id.pool.is_some());
+    let cluster = bed.create(MINIMAL);
+    let end = bed.life(async |life| {
+        bed.healthy(&cluster).await;
+        bed.server.edit(&cluster, |object| {
+            object["spec"]["logLevels"] = serde_json::json!({"multipooler": "debug"})
+        });
+        bed.silence().await;
+        let shard = bed.shard();
+        let drifted = |bed: &Bed| condition(&bed.server.get(&shard).unwrap(), "RollingUpdate");
+        assert_eq!(drifted(&bed)["status"], "True");
+        let mark = bed.server.mark();
+        falls.again(3);
+        for _ in 0..20 {
+            touch(life, &shard).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bed.silence().await;
+        assert_eq!(falls.count(), 3);
+        let writes = bed.server.writes_since(mark);
+        assert!(writes.is_empty(), "{writes:?}");
+        assert_eq!(drifted(&bed)["status"], "True");
+    });
+    assert_eq!(end.await, End::Done(()));
+}
+
 /// The budget is for falls within ten minutes; older ones are forgotten.
 #[tokio::test(start_paused = true)]
 async fn falls_of_long_ago_do_not_count() {
