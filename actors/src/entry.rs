@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::certificate_facts::{self, CertificateFacts};
+use crate::labels;
 use crate::object::{Key, Kind};
 
 /// Annotation with the hash of the desired object that was last applied (`design.md` 2, "When to write").
@@ -368,6 +369,18 @@ impl Entry {
         static NONE: std::sync::LazyLock<Key> =
             std::sync::LazyLock::new(|| Key::new(Kind::Pod, "", ""));
         self.key.as_ref().unwrap_or(&NONE)
+    }
+
+    /// Is it controlled by `owner`, or a volume that policy keeps? Such a one has no owner: it is known by its cluster.
+    pub fn belongs_to(&self, owner: &Self) -> bool {
+        let same_cluster = || {
+            let cluster = self.label(labels::CLUSTER);
+            cluster.is_some() && cluster == owner.label(labels::CLUSTER)
+        };
+        match &self.owner {
+            Some(uid) => *uid == owner.uid,
+            None => self.key().kind == Kind::PersistentVolumeClaim && same_cluster(),
+        }
     }
 
     /// A label's value.

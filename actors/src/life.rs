@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::action::{Decision, Planned, Want};
+use crate::entry::Entry;
 use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
 use crate::supervisor::Exited;
 use crate::world::World;
@@ -110,7 +111,7 @@ impl<R: Room> Life<R> {
         let Some(mut observed) = self.world.snapshot(&self.id) else {
             return;
         };
-        observed.wants = self.living_reports();
+        observed.wants = self.reports_of(&observed.me);
         if let Some(hook) = &self.world.hooks.before_decision {
             hook(&self.id, observed.me.key(), self.incarnation);
         }
@@ -147,12 +148,13 @@ impl<R: Room> Life<R> {
         self.world.tell(&self.id, Report { from, report })
     }
 
-    /// What the pools that still have a seat told.
-    fn living_reports(&mut self) -> BTreeMap<(Box<str>, Box<str>), PoolReport> {
-        let seats = self.world.seats.borrow();
-        let id = &self.id;
-        self.reports
-            .retain(|(pool, cell), _| seats.contains_key(&ActorId::pool(&id.uid, pool, cell)));
+    /// What the pools that the spec names told. One that is between two lives told it too: silence takes nothing away.
+    fn reports_of(&mut self, shard: &Entry) -> BTreeMap<(Box<str>, Box<str>), PoolReport> {
+        if !self.reports.is_empty() {
+            let named = crate::pool::seats(shard);
+            self.reports
+                .retain(|from, _| named.iter().any(|id| id.pool.as_ref() == Some(from)));
+        }
         self.reports.clone()
     }
 

@@ -121,7 +121,7 @@ fn process(world: &World, restarts: u64) -> Vec<Sample> {
     let now = world.clock.now();
     let oldest = inboxes.iter().filter_map(crate::world::Inbox::oldest).min();
     let age = oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
-    let sum = |of: fn(&crate::world::Inbox) -> u64| inboxes.iter().map(of).sum::<u64>() as f64;
+    let (coalesced, refused) = world.crowding();
     vec![
         gauge(
             "multigres_operator_actors",
@@ -164,12 +164,12 @@ fn process(world: &World, restarts: u64) -> Vec<Sample> {
         counter(
             "multigres_operator_inbox_coalesced_total",
             "Changes that joined an earlier one",
-            sum(|inbox| inbox.coalesced),
+            coalesced as f64,
         ),
         counter(
             "multigres_operator_inbox_refused_total",
             "Changes beyond the bound of an inbox",
-            sum(|inbox| inbox.refused),
+            refused as f64,
         ),
         gauge(
             "multigres_operator_requests_under_way",

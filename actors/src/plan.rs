@@ -1,13 +1,15 @@
 //! From desired objects to actions: write only on difference, never take over (`design.md` 2).
 
+use std::rc::Rc;
+
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::action::{Action, Decision};
+use crate::action::{Action, Decision, Planned};
 use crate::covers;
-use crate::entry::APPLIED_HASH;
+use crate::entry::{APPLIED_HASH, Entry};
 use crate::mend;
-use crate::object::{Desired, Kind};
+use crate::object::{Desired, Key, Kind};
 use crate::room::Observed;
 use crate::status::{self, Computed, Obstacle, State};
 
@@ -102,12 +104,7 @@ impl<'a, S> Plan<'a, S> {
             return false;
         };
         let me = &self.observed.me;
-        let ours = entry.owner.as_deref() == Some(me.uid.as_ref());
-        // A claim that policy keeps has no owner; it is known by its labels.
-        let kept = desired.key.kind == Kind::PersistentVolumeClaim
-            && entry.owner.is_none()
-            && entry.label("app.kubernetes.io/managed-by") == Some("multigres-operator");
-        if ours || kept {
+        if entry.belongs_to(me) {
             return false;
         }
         self.obstacles.push(Obstacle {
@@ -214,6 +211,16 @@ impl<'a, S> Plan<'a, S> {
             })
             .collect();
         self.obstacles.extend(told);
+    }
+
+    /// The object as observed, if it is ours and this decision does not change what is desired of it: what was observed of the
+    /// old desire says nothing about the new one (L-STAT-02).
+    pub fn in_place(&self, key: &Key) -> Option<&'a Rc<Entry>> {
+        let me = &self.observed.me.uid;
+        let changing = |planned: &Planned| matches!(&planned.action, Action::Apply { object, .. } if object.key == *key);
+        self.observed.get(key).filter(|entry| {
+            entry.owner.as_ref() == Some(me) && !self.decision.actions.iter().any(changing)
+        })
     }
 
     /// The instant of the decision.

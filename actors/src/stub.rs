@@ -33,6 +33,7 @@ impl Stub {
     }
 
     fn tell(&self, ctx: &mut Context<Self>) {
+        self.world.inbox_taken(&self.id);
         if let Some(from) = self.id.pool.clone() {
             let report = PoolReport {
                 stalled: Some(self.reason.clone()),
@@ -47,7 +48,6 @@ impl Stub {
             return;
         };
         let me = &observed.me;
-        self.world.inbox_taken(&self.id);
         let now = self.world.clock.now();
         let before = me.status_value();
         let base = complete(before.clone(), me.key().kind);

@@ -95,6 +95,8 @@ pub struct World {
     /// Who sits where.
     pub seats: RefCell<BTreeMap<ActorId, Seat>>,
     inboxes: RefCell<BTreeMap<ActorId, Inbox>>,
+    /// Coalesced and refused changes of actors that are gone: the counts of the process never fall.
+    past: Cell<(u64, u64)>,
     referrers: RefCell<BTreeMap<ActorId, BTreeSet<Key>>>,
 }
 
@@ -117,6 +119,7 @@ impl World {
             findings: RefCell::default(),
             seats: RefCell::default(),
             inboxes: RefCell::default(),
+            past: Cell::default(),
             referrers: RefCell::default(),
         }
     }
@@ -166,18 +169,18 @@ impl World {
         })
     }
 
-    /// Marks `key` dirty for an actor and wakes it.
+    /// Marks `key` dirty for an actor and wakes it. Who has no seat looks at everything when it takes one.
     pub fn wake(&self, id: &ActorId, key: &Key) {
+        let seats = self.seats.borrow();
+        let Some(seat) = seats.get(id) else { return };
         let now = self.clock.now();
         self.inboxes
             .borrow_mut()
             .entry(id.clone())
             .or_default()
             .put(key.clone(), now);
-        if let Some(seat) = self.seats.borrow().get(id) {
-            // A full mailbox holds a Wake already.
-            let _ = seat.wake.try_send(Wake);
-        }
+        // A full mailbox holds a Wake already.
+        let _ = seat.wake.try_send(Wake);
     }
 
     /// The actor looked at its snapshot.
@@ -190,6 +193,16 @@ impl World {
     /// An actor's inbox.
     pub fn inbox(&self, id: &ActorId) -> Inbox {
         self.inboxes.borrow().get(id).cloned().unwrap_or_default()
+    }
+
+    /// Changes that were coalesced and refused since the process started.
+    pub fn crowding(&self) -> (u64, u64) {
+        let inboxes = self.inboxes.borrow();
+        inboxes
+            .values()
+            .fold(self.past.get(), |(coalesced, refused), inbox| {
+                (coalesced + inbox.coalesced, refused + inbox.refused)
+            })
     }
 
     /// Hands an action to the executor.
@@ -258,7 +271,11 @@ impl World {
 
     /// An actor's resource is gone: nothing of it stays.
     pub fn forget(&self, id: &ActorId) {
-        self.inboxes.borrow_mut().remove(id);
+        if let Some(inbox) = self.inboxes.borrow_mut().remove(id) {
+            let (coalesced, refused) = self.past.get();
+            self.past
+                .set((coalesced + inbox.coalesced, refused + inbox.refused));
+        }
         self.referrers.borrow_mut().remove(id);
         self.executor.borrow_mut().forget(id);
         self.findings.borrow_mut().forget(id);

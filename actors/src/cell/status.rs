@@ -14,8 +14,9 @@ const WAITING: &str = "waiting for gateways to become Ready; they start once the
 /// Computes the status from the gateway Deployment and its pods.
 pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
     let of = |kind: Kind| wanted.iter().find(|desired| desired.key.kind == kind);
-    let workload = of(Kind::Deployment).and_then(|desired| plan.observed.get(&desired.key));
-    let replicas = Replicas::of(workload);
+    let deployment = of(Kind::Deployment);
+    let replicas = Replicas::of(deployment.and_then(|desired| plan.observed.get(&desired.key)));
+    let in_place = deployment.is_some_and(|desired| plan.in_place(&desired.key).is_some());
     let cell = plan
         .observed
         .me
@@ -30,7 +31,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
     let broken = found.broken;
     let (phase, message) = match plan.obstacles.first() {
         Some(obstacle) => (Phase::Degraded, obstacle.message.clone()),
-        None => match health::phase(replicas, workload.is_some(), broken.as_deref()) {
+        None => match health::phase(replicas, in_place, broken.as_deref()) {
             Phase::Healthy => (Phase::Healthy, "all gateways are Ready".to_owned()),
             Phase::Degraded => (Phase::Degraded, broken.unwrap_or_default()),
             other => (other, WAITING.to_owned()),

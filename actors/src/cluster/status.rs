@@ -32,7 +32,7 @@ pub fn compute(
     let admin: Vec<Replicas> = wanted
         .iter()
         .filter(|desired| desired.key.kind == Kind::Deployment)
-        .map(|desired| Replicas::of(plan.observed.get(&desired.key)))
+        .map(|desired| Replicas::of(plan.in_place(&desired.key)))
         .collect();
     let found = health::of_pods(
         plan.observed
@@ -117,7 +117,9 @@ fn aggregate(
         return (Phase::Degraded, message);
     }
     let healthy = children.iter().all(|(_, entry)| {
-        entry.is_some_and(|entry| seen(entry) && phase(&entry.status_value()) == "Healthy")
+        entry
+            .and_then(|entry| plan.in_place(entry.key()))
+            .is_some_and(|entry| seen(entry) && phase(&entry.status_value()) == "Healthy")
     });
     // One text for the whole way: each child's own status says what it waits for.
     if children.is_empty() || !healthy || !admin.iter().all(Replicas::satisfied) {

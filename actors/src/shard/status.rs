@@ -1,13 +1,17 @@
 //! Status of a Shard (`lifecycle.md` 16.1). Until the data plane is in sight, Healthy means that the wanted pods are Ready, and
 //! the message says that much and no more.
 
+use std::collections::BTreeSet;
+
 use crds::Shard;
 use serde_json::{Map, json};
 
 use super::decide::State;
 use super::{backup_volume, secrets};
 use crate::action::WantReason;
+use crate::entry::Entry;
 use crate::health::{self, Replicas};
+use crate::labels;
 use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::pool;
@@ -79,7 +83,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key])
             "not all wanted pool pods are Ready",
         )
     });
-    conditions.extend(wants(plan));
+    conditions.extend(wants(plan, shard));
     conditions.extend(volumes(plan));
     let (expiry, expires) = shard
         .map(|shard| secrets::expiry(observed, shard, plan.now()))
@@ -153,27 +157,43 @@ fn volumes(plan: &Plan<'_, State>) -> Option<Condition> {
 fn orch_ready(plan: &Plan<'_, State>, multiorch: &[Key]) -> bool {
     !multiorch.is_empty()
         && multiorch.iter().all(|key| {
-            let workload = plan.observed.get(key);
+            let workload = plan.in_place(key);
             workload.is_some() && Replicas::of(workload).satisfied()
         })
 }
 
+/// Pods of pools and cells that the spec has dropped: no PoolActor speaks for them any more.
+fn dropped<'a>(plan: &Plan<'a, State>, shard: Option<&Shard>) -> impl Iterator<Item = &'a str> {
+    let specified = move |pod: &Entry| {
+        let (Some(pool), Some(cell)) = (pod.label(labels::POOL), pod.label(labels::CELL)) else {
+            return true;
+        };
+        shard.is_none_or(|shard| {
+            let of = shard.spec.pools.get(pool);
+            of.is_some_and(|of| of.cells.iter().any(|name| name == cell))
+        })
+    };
+    plan.observed
+        .controlled(Kind::Pod)
+        .filter(move |pod| !pod.deleting && !specified(pod))
+        .map(|pod| &*pod.key().name)
+}
+
 /// What pools want but this version does not do.
-fn wants(plan: &Plan<'_, State>) -> Vec<Condition> {
-    let named = |reasons: &[WantReason]| -> Option<String> {
-        let mut pods: Vec<&str> = plan
-            .observed
-            .wants
-            .values()
+fn wants(plan: &Plan<'_, State>, shard: Option<&Shard>) -> Vec<Condition> {
+    let wanted = |reasons: &'static [WantReason]| {
+        let reports = plan.observed.wants.values();
+        reports
             .flat_map(|report| &report.wants)
             .filter(|want| reasons.contains(&want.reason))
             .map(|want| &*want.pod)
-            .collect();
-        pods.sort_unstable();
+    };
+    let named = |pods: BTreeSet<&str>| -> Option<String> {
+        let pods: Vec<&str> = pods.into_iter().collect();
         (!pods.is_empty()).then(|| pods.join(", "))
     };
     let mut conditions = Vec::new();
-    conditions.push(match named(&[WantReason::Drift]) {
+    conditions.push(match named(wanted(&[WantReason::Drift]).collect()) {
         Some(pods) => Condition::new(
             "RollingUpdate",
             true,
@@ -189,7 +209,8 @@ fn wants(plan: &Plan<'_, State>) -> Vec<Condition> {
             "all pool pods match the spec",
         ),
     });
-    if let Some(pods) = named(&[WantReason::ScaleDown, WantReason::Ended]) {
+    let held = wanted(&[WantReason::ScaleDown, WantReason::Ended]);
+    if let Some(pods) = named(held.chain(dropped(plan, shard)).collect()) {
         let message = format!("{pods} should go; this version does not take pool pods away");
         conditions.push(Condition::new(
             "RemovalHeld",

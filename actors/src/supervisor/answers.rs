@@ -1,8 +1,12 @@
 //! What an answer of the API server means: an observation, a failure, or a finding.
 
+use std::time::Duration;
+
 use actix::prelude::*;
+use jiff::Timestamp;
 
 use super::Supervisor;
+use crate::action::Planned;
 use crate::covers;
 use crate::effects::executor::{Answer, Found};
 use crate::effects::kubernetes::Failure;
@@ -40,6 +44,10 @@ impl Supervisor {
                 let now = self.world.clock.now();
                 let mut store = self.world.store.borrow_mut();
                 store.fail(&key, failure.code(), failure.to_string(), now);
+                drop(store);
+                if !answer.job.planned.action.writes() {
+                    self.read_again(&answer, now, ctx);
+                }
             }
         }
         self.world.executor.borrow_mut().finish(&answer);
@@ -58,6 +66,23 @@ impl Supervisor {
         }
     }
 
+    /// A failed write is decided anew; a failed read is not, since what it would have told is still unknown.
+    fn read_again(&self, answer: &Answer, now: Timestamp, ctx: &mut Context<Self>) {
+        let Planned { action, reason } = answer.job.planned.clone();
+        let key = action.lane().0.clone();
+        let retry_at = self.world.store.borrow().trouble(&key).map(|t| t.retry_at);
+        let wait = retry_at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        let id = answer.job.actor.clone();
+        ctx.run_later(wait.unwrap_or_default(), move |supervisor, _| {
+            let world = &supervisor.world;
+            let referrer = world.referrers(&key).into_iter().next();
+            let asker = referrer.or_else(|| world.store.borrow().by_uid(&id.uid).map(|_| id));
+            if let Some(asker) = asker {
+                world.read(&asker, &key, &reason);
+            }
+        });
+    }
+
     /// The answer shows an object: an observation like any other, and what it tells of our write.
     fn found(
         &mut self,
@@ -67,16 +92,13 @@ impl Supervisor {
         put: Option<&Desired>,
         ctx: &mut Context<Self>,
     ) {
-        let foreign = entry.owner.as_deref() != Some(id.uid.as_ref())
-            && entry.uid != id.uid
-            && key.kind != Kind::PersistentVolumeClaim
-            && !key.kind.is_custom();
         let undone = put.filter(|put| !covers::covers(&entry.comparable(), put));
         let now = self.world.clock.now();
         let mut store = self.world.store.borrow_mut();
-        let group = store
-            .by_uid(&id.uid)
-            .and_then(|me| store.group_of(me.key()).cloned());
+        let me = store.by_uid(&id.uid).cloned();
+        let group = me.as_ref().and_then(|me| store.group_of(me.key()).cloned());
+        let foreign = key.kind != Kind::MultigresCluster
+            && me.is_some_and(|me| entry.uid != me.uid && !entry.belongs_to(&me));
         let unmoved = store
             .get(key)
             .is_some_and(|known| known.uid == entry.uid && known.version == entry.version);

@@ -111,7 +111,6 @@ impl Handler<Collect> for Supervisor {
     type Result = MessageResult<Collect>;
 
     fn handle(&mut self, _: Collect, _: &mut Self::Context) -> Self::Result {
-        let restarts = self.records.values().map(|record| record.total).sum();
-        MessageResult(crate::metric::collect(&self.world, restarts))
+        MessageResult(crate::metric::collect(&self.world, self.restarts))
     }
 }

@@ -33,6 +33,8 @@ pub struct Supervisor {
     relist: watch::Sender<u64>,
     listed: BTreeMap<Kind, u64>,
     records: BTreeMap<ActorId, Record>,
+    /// Falls of all actors, those that are gone included.
+    restarts: u64,
     ready: std::sync::Arc<std::sync::atomic::AtomicBool>,
     idle: Vec<oneshot::Sender<()>>,
 }
@@ -51,6 +53,7 @@ impl Supervisor {
             relist,
             listed: BTreeMap::new(),
             records: BTreeMap::new(),
+            restarts: 0,
             ready,
             idle: Vec::new(),
         }

@@ -112,10 +112,17 @@ impl Supervisor {
                 .and_then(|uid| store.by_uid(uid))
                 .map(|o| ActorId::custom(o.key().kind, &o.uid))
         };
-        match owner {
-            Some(owner) if key.kind != Kind::MultigresCluster => {
+        // A claim that policy keeps has no owner; the shard that looks at it asks.
+        let asker = match owner {
+            None if key.kind == Kind::PersistentVolumeClaim && known.owner.is_none() => {
+                self.concerned(&known).into_iter().next()
+            }
+            owner => owner,
+        };
+        match asker {
+            Some(asker) if key.kind != Kind::MultigresCluster => {
                 self.world.read(
-                    &owner,
+                    &asker,
                     key,
                     "it left the watch: deleted, or stripped of its label",
                 );

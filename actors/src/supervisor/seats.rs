@@ -30,6 +30,8 @@ pub(super) struct Record {
     /// Falls since the process started.
     pub(super) total: u64,
     lives: u64,
+    /// Between two lives: the back-off decides when the next begins, not what happens meanwhile.
+    waits: bool,
     /// Generation of the resource at which the actor was given up.
     pub(super) stalled_at: Option<i64>,
 }
@@ -38,19 +40,19 @@ impl Supervisor {
     /// Spawns the actors of a custom resource that have no seat, and ends those of pools it no longer has.
     pub(super) fn seat(&mut self, entry: &Entry, ctx: &mut Context<Self>) {
         let kind = entry.key().kind;
+        if kind != Kind::MultigresCluster && entry.owner.is_none() {
+            // Somebody else's under a name of ours: whoever wants the name says so, and nothing is done with it.
+            return;
+        }
         let mut wanted = BTreeSet::from([ActorId::custom(kind, &entry.uid)]);
         if kind == Kind::Shard {
             wanted.extend(crate::pool::seats(entry));
         }
-        let present: Vec<ActorId> = self
-            .world
-            .seats
-            .borrow()
-            .keys()
-            .filter(|id| id.uid == entry.uid && id.kind == kind)
-            .cloned()
-            .collect();
-        for id in present.iter().filter(|id| !wanted.contains(*id)) {
+        for id in self
+            .actors_of(kind, &entry.uid)
+            .iter()
+            .filter(|id| !wanted.contains(*id))
+        {
             self.stop(id);
         }
         for id in wanted {
@@ -59,6 +61,7 @@ impl Supervisor {
             if edited {
                 if let Some(record) = self.records.get_mut(&id) {
                     record.stalled_at = None;
+                    record.waits = false;
                     record.falls.clear();
                 }
                 if let Some(seat) = self.world.seats.borrow_mut().remove(&id) {
@@ -66,7 +69,8 @@ impl Supervisor {
                 }
                 tracing::info!(actor = %id, object = %entry.key(), "the resource was edited: the stalled actor starts again");
             }
-            if !self.world.seats.borrow().contains_key(&id) {
+            let waits = self.records.get(&id).is_some_and(|record| record.waits);
+            if !waits && !self.world.seats.borrow().contains_key(&id) {
                 self.spawn(&id, ctx);
             }
         }
@@ -75,6 +79,7 @@ impl Supervisor {
     fn spawn(&mut self, id: &ActorId, ctx: &Context<Self>) {
         let record = self.records.entry(id.clone()).or_default();
         record.lives += 1;
+        record.waits = false;
         let lives = record.lives;
         let exit = ExitNotice::new(id.clone(), lives, ctx.address().recipient());
         let world = self.world.clone();
@@ -135,17 +140,15 @@ impl Supervisor {
 
     /// Ends all actors of a resource.
     pub(super) fn end(&mut self, kind: Kind, uid: &str) {
-        let ids: Vec<ActorId> = self
-            .world
-            .seats
-            .borrow()
-            .keys()
-            .filter(|id| id.kind == kind && *id.uid == *uid)
-            .cloned()
-            .collect();
-        for id in ids {
+        for id in self.actors_of(kind, uid) {
             self.stop(&id);
         }
+    }
+
+    /// The actors of a resource, those between two lives included.
+    fn actors_of(&self, kind: Kind, uid: &str) -> Vec<ActorId> {
+        let of_resource = |id: &&ActorId| id.kind == kind && *id.uid == *uid;
+        self.records.keys().filter(of_resource).cloned().collect()
     }
 }
 
@@ -189,7 +192,9 @@ impl Handler<Exited> for Supervisor {
         let record = self.records.entry(exited.id.clone()).or_default();
         record.falls.retain(|at| now - *at < RESTART_PERIOD);
         record.falls.push_back(now);
+        record.waits = true;
         record.total += 1;
+        self.restarts += 1;
         let falls = record.falls.len();
         let me = self.world.store.borrow().by_uid(&exited.id.uid).cloned();
         let Some(me) = me else { return };
@@ -201,13 +206,9 @@ impl Handler<Exited> for Supervisor {
             .saturating_mul(1 << falls.min(10).saturating_sub(1))
             .min(RESTART_LONGEST);
         ctx.run_later(wait, move |supervisor, ctx| {
-            let gone = supervisor
-                .world
-                .store
-                .borrow()
-                .by_uid(&exited.id.uid)
-                .is_none();
-            if !gone && !supervisor.world.seats.borrow().contains_key(&exited.id) {
+            // Its resource, or the pool in it, may be gone by now, or an edit began the next life.
+            let record = supervisor.records.get(&exited.id);
+            if record.is_some_and(|record| record.waits && record.lives == exited.incarnation) {
                 supervisor.spawn(&exited.id, ctx);
             }
         });

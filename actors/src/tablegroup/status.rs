@@ -23,7 +23,10 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
             current(&status, entry.generation) && phase(&status) == wanted
         })
     };
-    let ready = shards.iter().filter(|entry| is(entry, "Healthy")).count();
+    let ready = wanted
+        .iter()
+        .filter(|desired| is(&plan.in_place(&desired.key), "Healthy"))
+        .count();
     let degraded = shards
         .iter()
         .find(|entry| is(entry, "Degraded"))

@@ -13,7 +13,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
     let workload = wanted
         .iter()
         .find(|desired| desired.key.kind == Kind::StatefulSet)
-        .and_then(|desired| plan.observed.get(&desired.key));
+        .and_then(|desired| plan.in_place(&desired.key));
     let replicas = Replicas::of(workload);
     let name = plan.observed.me.key().name.to_string();
     let mine = [("app.kubernetes.io/component", "toposerver")];
