@@ -417,6 +417,24 @@ pub struct GlobalTopoServerRef {
     pub root_path: String,
     /// Client implementation.
     pub implementation: String,
+    /// Secret with the CA of an external store, key `ca.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<String>,
+    /// Secret with the client certificate for an external store, keys `tls.crt` and `tls.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_secret: Option<String>,
+}
+
+/// How the image of a managed etcd is pulled; which one is in its own settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PullSettings {
+    /// Pull policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<String>,
+    /// Pull Secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 /// Image of a cell's gateways.

@@ -75,6 +75,11 @@ pub fn cell(cluster: &str, cell: &str) -> String {
     join(Limit::Default, &[cluster, cell])
 }
 
+/// Name of the TopoServer of a Cell with a store of its own.
+pub fn local_topo_server(cell_resource: &str) -> String {
+    join(Limit::StatefulSet, &[cell_resource, "topo"])
+}
+
 /// Name of the gateway Deployment of a cell.
 pub fn gateway_deployment(cluster: &str, cell: &str) -> String {
     join(Limit::Default, &[cluster, cell, "multigateway"])
@@ -213,7 +218,7 @@ mod tests {
             ),
             (service_id(&pod), "p-6bfa8f13"),
             (
-                join(Limit::StatefulSet, &["minimal-zone-a-96c88ae0", "topo"]),
+                local_topo_server(&cell("minimal", "zone-a")),
                 "minimal-zone-a-96c88ae0-topo-26e28848",
             ),
             (

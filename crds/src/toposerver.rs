@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{EtcdSpec, PodPlacementSpec, PvcDeletionPolicy};
+use crate::common::{EtcdSpec, PodPlacementSpec, PullSettings, PvcDeletionPolicy};
 use crate::kind;
 
 /// Spec of a TopoServer.
@@ -19,6 +19,9 @@ pub struct TopoServerSpec {
     /// Tolerations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PodPlacementSpec>,
+    /// How the image is pulled; not part of a CoreTemplate, whose cluster says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<PullSettings>,
 }
 
 kind!(TopoServer, TopoServerSpec);

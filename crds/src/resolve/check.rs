@@ -147,7 +147,13 @@ pub(super) struct At<'f, 'p> {
 }
 
 impl At<'_, '_> {
-    fn add(&mut self, within: &str, field: &str, value: impl ToString, remedy: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        within: &str,
+        field: &str,
+        value: impl ToString,
+        remedy: impl Into<String>,
+    ) {
         let path = self.provenance.place(self.component, within, field);
         self.findings.add(path, value, remedy);
     }
@@ -195,6 +201,7 @@ impl At<'_, '_> {
         for (field, name) in secrets {
             self.object_name(within, field, name.as_deref());
         }
+        self.client_certificate(within, external);
     }
 
     /// A Deployment's settings.
@@ -253,6 +260,7 @@ impl At<'_, '_> {
         if let Some(external) = &store.external {
             self.external("localTopoServer.external", external);
         }
+        self.same_tls(cell, store);
     }
 
     /// Durations of the gateway's buffer (`admission.md` R78–R80).

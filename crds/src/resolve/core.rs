@@ -8,7 +8,7 @@ use super::{GlobalTopology, Input, check, merge};
 use crate::rollout::Rollout;
 use crate::{
     ComponentLogLevels, CoreTemplateSpec, GlobalTopoServerRef, GlobalTopoServerSpec,
-    MultigresClusterSpec, ObservabilityConfig, PodPlacementSpec, StatelessSpec,
+    MultigresClusterSpec, ObservabilityConfig, PodPlacementSpec, PullSettings, StatelessSpec,
     TopologyPruningConfig,
 };
 
@@ -121,6 +121,7 @@ fn observability(
 /// The global topology store and how children reach it.
 pub(super) fn topology(
     input: &Input<'_>,
+    pull_policy: &str,
     provenance: &mut Provenance,
     findings: &mut check::Findings,
 ) -> (GlobalTopology, GlobalTopoServerRef) {
@@ -139,6 +140,8 @@ pub(super) fn topology(
             address: external.endpoints.first().cloned().unwrap_or_default(),
             root_path: external.root_path.clone().unwrap_or_default(),
             implementation: external.implementation.clone().unwrap_or_default(),
+            ca_secret: external.ca_secret.clone(),
+            client_cert_secret: external.client_cert_secret.clone(),
         };
         let component = rec.component;
         check::At {
@@ -149,7 +152,11 @@ pub(super) fn topology(
         .external("external", &external);
         return (GlobalTopology::External(Box::new(external)), reference);
     }
-    let server = managed(input.cluster, given, template, &mut rec);
+    let mut server = managed(input.cluster, given, template, &mut rec);
+    server.images = Some(PullSettings {
+        image_pull_policy: Some(pull_policy.to_owned()),
+        image_pull_secrets: input.pull_secrets().to_vec(),
+    });
     let component = rec.component;
     check::At {
         findings,
@@ -164,6 +171,7 @@ pub(super) fn topology(
             .and_then(|etcd| etcd.root_path.clone())
             .unwrap_or_default(),
         implementation: "etcd".to_owned(),
+        ..GlobalTopoServerRef::default()
     };
     (GlobalTopology::Managed(Box::new(server)), reference)
 }
@@ -200,6 +208,7 @@ fn managed(
             &mut rec.within("pvcDeletionPolicy"),
         )),
         placement: rec.given("placement", placement.first(Some)),
+        images: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod layers;
 mod merge;
 mod provenance;
 mod shard;
+mod store_tls;
 mod syntax;
 mod template;
 
@@ -166,7 +167,8 @@ fn assemble(
     let spec = input.cluster;
     let mut provenance = Provenance::default();
     let common = core::common(input, &rollout, &mut provenance);
-    let (topology, topology_ref) = core::topology(input, &mut provenance, findings);
+    let (topology, topology_ref) =
+        core::topology(input, &common.pull_policy, &mut provenance, findings);
     let (multiadmin, multiadmin_placement) = core::multiadmin(input, &mut provenance, findings);
     let multiadmin_web = core::multiadmin_web(input, &mut provenance, findings);
     let all: Vec<String> = spec.cells.iter().map(|cell| cell.name.clone()).collect();

@@ -45,6 +45,7 @@ fn the_minimal_cluster_resolves_to_the_worked_example() {
                 "rootPath": "/multigres/global",
             },
             "pvcDeletionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"},
+            "images": {"imagePullPolicy": "IfNotPresent"},
         })
     );
     assert_eq!(
@@ -111,6 +112,22 @@ fn problems_name_field_value_and_remedy() {
             json!({"databases": [{"name": "postgres", "default": true, "tablegroups": [{"name": "default", "default": true,
                 "shards": [{"name": "0-inf", "spec": {"pools": {"main": {"cells": ["nowhere"]}}}}]}]}]}),
             "spec.databases[0].tablegroups[0].shards[0].spec.pools.main.cells",
+        ),
+        (
+            json!({"globalTopoServer": {"external": {"endpoints": ["https://etcd:2379"], "caSecret": "etcd-ca"}}}),
+            "spec.globalTopoServer.external.caSecret",
+        ),
+        (
+            json!({"cells": [{"name": "zone-a", "zoneId": "z", "spec": {"localTopoServer": {"external": {
+                "endpoints": ["https://near:2379"], "clientCertSecret": "etcd-client"}}}}]}),
+            "spec.cells[0].spec.localTopoServer.external.clientCertSecret",
+        ),
+        (
+            json!({
+                "globalTopoServer": {"external": {"endpoints": ["https://etcd:2379"], "clientCertSecret": "etcd-client"}},
+                "cells": [{"name": "zone-a", "zoneId": "z", "spec": {"localTopoServer": {"etcd": {}}}}],
+            }),
+            "spec.cells[0].spec.localTopoServer.etcd",
         ),
     ];
     for (patch, path) in cases {
