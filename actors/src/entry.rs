@@ -287,7 +287,7 @@ impl Watched {
         let keeps_status = kind.is_custom()
             || matches!(
                 kind,
-                Kind::StatefulSet | Kind::Deployment | Kind::PersistentVolumeClaim
+                Kind::StatefulSet | Kind::Deployment | Kind::Service | Kind::PersistentVolumeClaim
             );
         let text = |raw: Option<Box<RawValue>>| {
             raw.map(|raw| String::from(Box::<str>::from(raw)).into_boxed_str())

@@ -55,6 +55,8 @@ pub const RELOAD_HASH: &str = "multigres.com/postgres-reload-hash";
 pub const ORPHAN_SINCE: &str = "multigres.com/orphan-since";
 /// Annotation: when a generated Secret was last made anew.
 pub const RENEWED_AT: &str = "multigres.com/renewed-at";
+/// Annotation of pods: hash over the Secrets with certificates that they mount.
+pub const TLS_HASH: &str = "multigres.com/tls-hash";
 
 /// The annotations that tell Prometheus to scrape a pool pod.
 pub const SCRAPE: [(&str, &str); 3] = [

@@ -78,14 +78,21 @@ pub const fn manager(kind: Kind) -> Manager {
 
 /// `Ready`, `Reconciling` and `Stalled` as kstatus wants them, from phase and obstacles.
 pub fn kstatus(phase: Phase, message: &str, obstacles: &[Obstacle]) -> Vec<Condition> {
+    let ready = Condition::new("Ready", phase == Phase::Healthy, phase.name(), message);
+    std::iter::once(ready)
+        .chain(progress(phase, message, obstacles))
+        .collect()
+}
+
+/// The same without `Ready`, for kinds whose API has reasons of its own for it.
+pub fn progress(phase: Phase, message: &str, obstacles: &[Obstacle]) -> [Condition; 2] {
     let obstacle = obstacles.first();
     let reconciling = obstacle.is_none() && phase != Phase::Healthy;
     let stalled = match obstacle {
         Some(obstacle) => Condition::new("Stalled", true, obstacle.reason, &obstacle.message),
         None => Condition::new("Stalled", false, "NoObstacle", "nothing stands in the way"),
     };
-    vec![
-        Condition::new("Ready", phase == Phase::Healthy, phase.name(), message),
+    [
         Condition::new("Reconciling", reconciling, phase.name(), message),
         stalled,
     ]

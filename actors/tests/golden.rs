@@ -368,18 +368,28 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ),
     (
         "StatefulSet",
-        "spec persistentVolumeClaimRetentionPolicy whenDeleted",
-        "design.md 4: volumes of etcd follow the policy, without a finalizer",
+        "spec volumeClaimTemplates data metadata labels",
+        "T33: claims of etcd are seen by informers and by label-scoped tools",
+    ),
+    (
+        "StatefulSet",
+        "spec volumeClaimTemplates data metadata ownerReferences",
+        "design.md 4: volumes of etcd follow the policy, without a finalizer; they survive their StatefulSet (L-PVC-08)",
+    ),
+    (
+        "PodDisruptionBudget",
+        "ha-global-topo-pdb",
+        "T41: node drains take one member of etcd at a time",
+    ),
+    (
+        "TopoServer",
+        "spec images",
+        "T8: pull policy and Secrets reach etcd too",
     ),
     (
         "StatefulSet",
         "spec template spec affinity",
         "T41: members on different nodes where possible",
-    ),
-    (
-        "StatefulSet",
-        "spec template spec containers etcd imagePullPolicy",
-        "not set by us: Kubernetes fills in the same for an image with a tag",
     ),
     (
         "StatefulSet",

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod cell_template;
+pub mod certificate;
 pub mod cluster;
 pub mod common;
 pub mod core_template;

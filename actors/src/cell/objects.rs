@@ -1,13 +1,15 @@
 //! The objects of a Cell: its own TopoServer, and the gateway with its Service.
 
-use crds::Cell;
+use crds::{Cell, PullSettings, TopoServer, TopoServerSpec};
 use k8s_openapi::api::core::v1::Container;
 
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
+use crate::secrets::Needed;
+use crate::tls::Tls;
 use crate::workload::{
-    self, Attributes, Owner, Placement, Pull, READABLE, RenderError, Stateless, mount_ro, pod_ip,
-    port, probes, secret_volume, service_port, strings,
+    self, Attributes, Owner, Placement, Pull, RenderError, Stateless, listed, pod_ip, port, probes,
+    service_port, strings,
 };
 
 const HTTP_PORT: i32 = 15100;
@@ -19,7 +21,7 @@ pub const PG_REPLICA_PORT: i32 = 5433;
 const MESH_DIR: &str = "/etc/multigateway/tls-internal";
 const PUBLIC_DIR: &str = "/etc/multigateway/tls";
 
-/// Renders the gateway's Deployment and Service.
+/// Renders the TopoServer of a cell with a store of its own, and the gateway's Deployment and Service.
 ///
 /// # Errors
 /// When the Cell is not one from the API server, or belongs to no cluster.
@@ -50,13 +52,67 @@ pub fn render(cell: &Cell) -> Result<Vec<Desired>, RenderError> {
             service_port("postgres", PG_PORT),
         ],
     );
-    Ok(vec![
-        Desired::from_typed(
-            Kind::Deployment,
-            &gateway(cell, &owner, &cluster, own).build(),
-        )?,
-        Desired::from_typed(Kind::Service, &service)?,
-    ])
+    let mut objects = Vec::from_iter(store(cell, &owner, &cluster)?);
+    objects.push(Desired::from_typed(
+        Kind::Deployment,
+        &gateway(cell, &owner, &cluster, own).build(),
+    )?);
+    objects.push(Desired::from_typed(Kind::Service, &service)?);
+    Ok(objects)
+}
+
+/// The Secrets that gateways mount.
+///
+/// # Errors
+/// As [`render`].
+pub fn secrets(cell: &Cell) -> Result<Vec<Needed>, RenderError> {
+    let owner = Owner::new(Kind::Cell, &cell.metadata)?;
+    Ok(tls(cell, owner.cluster()?, &owner.namespace).secrets)
+}
+
+/// The managed store of this cell. Its volumes follow its own policy only: a cell's store is not the cluster's (`api.md` 8.3).
+fn store(cell: &Cell, owner: &Owner, cluster: &str) -> Result<Option<Desired>, RenderError> {
+    let spec = &cell.spec;
+    let Some(etcd) = spec
+        .topo_server
+        .as_ref()
+        .and_then(|store| store.etcd.clone())
+    else {
+        return Ok(None);
+    };
+    let further = [(labels::CLUSTER, cluster), (labels::CELL, &spec.name)];
+    let server = TopoServer {
+        metadata: owner.child_resource(
+            crds::name::local_topo_server(&owner.name),
+            labels::standard(cluster, "local-topo", &further),
+        ),
+        spec: TopoServerSpec {
+            pvc_deletion_policy: etcd.pvc_deletion_policy.clone(),
+            etcd: Some(etcd),
+            placement: None,
+            images: Some(PullSettings {
+                image_pull_policy: spec.images.image_pull_policy.clone(),
+                image_pull_secrets: spec.images.image_pull_secrets.clone(),
+            }),
+        },
+    };
+    Ok(Some(Desired::from_typed(Kind::TopoServer, &server)?))
+}
+
+fn tls(cell: &Cell, cluster: &str, namespace: &str) -> Tls {
+    let spec = &cell.spec;
+    let mut tls = Tls::default();
+    if workload::mesh(spec.internal_tls.as_ref()) {
+        tls.mesh(
+            ("multigateway", cluster, namespace),
+            ("tls-certs-internal", MESH_DIR),
+        );
+    }
+    if workload::text(&spec.cert_common_name).is_some() {
+        tls.public(cluster, "tls-certs", PUBLIC_DIR);
+    }
+    tls.store(&spec.global_topo_server);
+    tls
 }
 
 fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
@@ -68,35 +124,9 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
         component: "multigateway",
     };
     let telemetry = workload::telemetry(spec.observability.as_ref(), Some(&attributes));
+    let tls = tls(cell, cluster, &owner.namespace);
     let mut args = arguments(cell);
-    let mut mounts = Vec::from_iter(telemetry.mount);
-    let mut volumes = Vec::from_iter(telemetry.volume);
-    if workload::mesh(spec.internal_tls.as_ref()) {
-        args.extend(workload::serve_tls(MESH_DIR));
-        args.extend(workload::call_tls(MESH_DIR, cluster, &owner.namespace));
-        mounts.push(mount_ro("tls-certs-internal", MESH_DIR));
-        let secret = workload::certificate_name("multigateway", cluster, &owner.namespace);
-        volumes.push(secret_volume("tls-certs-internal", &secret, READABLE, None));
-    }
-    if spec
-        .cert_common_name
-        .as_deref()
-        .is_some_and(|name| !name.is_empty())
-    {
-        args.extend([
-            "--pg-tls-cert-file".to_owned(),
-            format!("{PUBLIC_DIR}/tls.crt"),
-            "--pg-tls-key-file".to_owned(),
-            format!("{PUBLIC_DIR}/tls.key"),
-        ]);
-        mounts.push(mount_ro("tls-certs", PUBLIC_DIR));
-        volumes.push(secret_volume(
-            "tls-certs",
-            "generated-certs",
-            READABLE,
-            None,
-        ));
-    }
+    args.extend(tls.args);
     let mut env = vec![pod_ip()];
     env.extend(telemetry.env);
     let container = Container {
@@ -114,7 +144,7 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
             port("pg-replica", PG_REPLICA_PORT),
         ]),
         resources: spec.multigateway.stateless.resources.clone(),
-        volume_mounts: workload::listed(mounts),
+        volume_mounts: listed(telemetry.mount.into_iter().chain(tls.mounts).collect()),
         security_context: Some(workload::unprivileged(None, None)),
         ..Container::default()
     };
@@ -134,14 +164,14 @@ fn gateway(cell: &Cell, owner: &Owner, cluster: &str, own: Map) -> Stateless {
             tolerations: spec
                 .multigateway_placement
                 .as_ref()
-                .and_then(|p| workload::listed(p.tolerations.clone())),
+                .and_then(|p| listed(p.tolerations.clone())),
         },
         pull: Pull {
             policy: workload::text(&spec.images.image_pull_policy),
-            secrets: workload::listed(spec.images.image_pull_secrets.clone()),
+            secrets: listed(spec.images.image_pull_secrets.clone()),
         },
         container: probes("/live", "/ready", HTTP_PORT).on(container),
-        volumes,
+        volumes: telemetry.volume.into_iter().chain(tls.volumes).collect(),
     }
 }
 

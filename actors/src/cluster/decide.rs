@@ -6,13 +6,15 @@ use crds::rollout::{APPLIED_IMAGES, Rollout, Strategy};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{objects, status, templates};
+use super::{admin, certificates, objects, status, templates};
 use crate::action::{Action, Decision};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
+use crate::secrets::{self, Supply};
 use crate::status::Obstacle;
 pub use crate::status::State;
+use crate::workload::{Owner, RenderError};
 
 /// Finalizer of the Go operator. Nothing of ours waits for it, so it is taken off when it would hold a deletion up.
 const GO_FINALIZER: &str = "multigres.com/cluster-cleanup";
@@ -30,6 +32,7 @@ pub fn decide(
         return plan.decision;
     }
     let mut wanted = Vec::new();
+    let mut waits = None;
     let resolved = match observed.me.typed::<MultigresCluster>() {
         Err(error) => {
             plan.unbuildable(&error);
@@ -37,26 +40,22 @@ pub fn decide(
         }
         Ok(cluster) => {
             let resolved = resolved(&mut plan, &cluster, defaults);
-            match resolved.as_ref().map(|of| objects::render(&cluster, of)) {
-                Some(Err(error)) => plan.unbuildable(&error),
-                Some(Ok(objects)) => wanted = objects,
+            match resolved
+                .as_ref()
+                .map(|of| (of, build(&cluster, of, defaults)))
+            {
+                Some((_, Err(error))) => plan.unbuildable(&error),
+                Some((of, Ok((owner, objects)))) => {
+                    wanted = objects;
+                    waits = keep(&mut plan, &owner, of, &wanted);
+                }
                 None => {}
             }
             resolved
         }
     };
-    let recorded = resolved
-        .as_ref()
-        .is_none_or(|of| record(&mut plan, &of.rollout));
-    if recorded {
-        for desired in &wanted {
-            plan.keep(desired.clone());
-        }
-        if plan.obstacles.is_empty() {
-            tidy(&mut plan, &wanted);
-        }
-    }
-    let computed = status::compute(&plan, &wanted, resolved.as_ref());
+    plan.refusals();
+    let computed = status::compute(&plan, &wanted, resolved.as_ref(), waits.as_deref());
     plan.conclude(computed)
 }
 
@@ -77,6 +76,68 @@ fn resolved(
             plan.obstacles.extend(told);
             None
         }
+    }
+}
+
+fn build(
+    cluster: &MultigresCluster,
+    resolved: &ResolvedCluster,
+    defaults: &OperatorDefaults,
+) -> Result<(Owner, Vec<Desired>), RenderError> {
+    let owner = Owner::new(Kind::MultigresCluster, &cluster.metadata)?;
+    let mut objects = objects::render(cluster, resolved)?;
+    objects.extend(certificates::render(&owner, resolved, &defaults.issuance)?);
+    Ok((owner, objects))
+}
+
+/// Keeps what is wanted. Says what multiadmin has to wait for: without the Secrets it mounts it would hang.
+fn keep(
+    plan: &mut Plan<'_, State>,
+    owner: &Owner,
+    resolved: &ResolvedCluster,
+    wanted: &[Desired],
+) -> Option<String> {
+    if !record(plan, &resolved.rollout) {
+        return None;
+    }
+    let issuing = plan.observed.served.contains(&Kind::Certificate);
+    if !issuing {
+        without_issuer(plan, owner, resolved);
+    }
+    let supply = secrets::supply(plan, &admin::secrets(resolved, owner));
+    let admin = format!("{}-multiadmin", owner.name);
+    for desired in wanted {
+        let mut desired = desired.clone();
+        match (desired.key.kind, &supply) {
+            (Kind::Certificate, _) if !issuing => continue,
+            (Kind::Deployment, supply) if *desired.key.name == *admin => match supply {
+                Supply::Complete(hash) => secrets::stamp(&mut desired, hash),
+                Supply::Missing(_) | Supply::Unknown => continue,
+            },
+            _ => {}
+        }
+        plan.keep(desired);
+    }
+    if plan.obstacles.is_empty() {
+        tidy(plan, wanted);
+    }
+    match supply {
+        Supply::Complete(_) => None,
+        Supply::Missing(what) => Some(what),
+        Supply::Unknown => Some(status::WAITING.to_owned()),
+    }
+}
+
+/// Where cert-manager is not installed, the Secrets that it would issue may be made by hand.
+fn without_issuer(plan: &mut Plan<'_, State>, owner: &Owner, resolved: &ResolvedCluster) {
+    let needed = certificates::secrets(owner, resolved);
+    if let Supply::Missing(what) = secrets::supply(plan, &needed) {
+        plan.obstacles.push(Obstacle {
+            reason: "CertificatesUnavailable",
+            message: format!(
+                "{what}; cert-manager, which would issue it, is not installed: install it or make the Secret"
+            ),
+        });
     }
 }
 
@@ -104,4 +165,5 @@ fn tidy(plan: &mut Plan<'_, State>, wanted: &[Desired]) {
     for kind in [Kind::Deployment, Kind::Service] {
         plan.prune(kind, &refs);
     }
+    certificates::tidy(plan, wanted);
 }

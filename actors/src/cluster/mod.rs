@@ -8,7 +8,10 @@
 //! ```
 //! Lost on restart: since when a mere count waits to be written. Everything else is recomputed.
 
+pub mod admin;
+pub mod certificates;
 pub mod decide;
+pub mod exposure;
 pub mod objects;
 pub mod status;
 pub mod templates;

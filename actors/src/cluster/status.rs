@@ -6,6 +6,7 @@ use crds::resolve::ResolvedCluster;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
+use super::exposure;
 use crate::entry::Entry;
 use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
@@ -13,13 +14,17 @@ use crate::plan::Plan;
 use crate::status::{Computed, Condition, Phase, kstatus};
 use crate::topology::{condition, current, phase};
 
-/// Computes the status from the children that are wanted now.
+/// One text for the whole way: each child's own status says what it waits for.
+pub const WAITING: &str = "waiting for topology, cells, table groups and admin workloads";
+
+/// Computes the status from the children that are wanted now. `waits` is what multiadmin waits for.
 pub fn compute(
     plan: &Plan<'_, State>,
     wanted: &[Desired],
     resolved: Option<&ResolvedCluster>,
+    waits: Option<&str>,
 ) -> Computed {
-    let children: Vec<(Kind, Option<&Rc<Entry>>)> = wanted
+    let children: Vec<Child<'_>> = wanted
         .iter()
         .filter(|desired| {
             matches!(
@@ -27,7 +32,11 @@ pub fn compute(
                 Kind::TopoServer | Kind::Cell | Kind::TableGroup
             )
         })
-        .map(|desired| (desired.key.kind, plan.observed.get(&desired.key)))
+        .map(|desired| Child {
+            kind: desired.key.kind,
+            seen: plan.observed.get(&desired.key),
+            in_place: plan.in_place(&desired.key),
+        })
         .collect();
     let admin: Vec<Replicas> = wanted
         .iter()
@@ -44,7 +53,7 @@ pub fn compute(
         plan.now(),
     );
     let broken = found.broken;
-    let (phase, message) = aggregate(plan, &children, &admin, broken);
+    let (phase, message) = aggregate(plan, &children, &admin, broken, waits);
     let available = available(&children);
     let mut conditions = kstatus(phase, &message, &plan.obstacles);
     conditions.push(Condition::new(
@@ -73,9 +82,10 @@ pub fn compute(
             rollout.reason,
             &rollout.message,
         ));
+        exposure::tell(plan, wanted, resolved, &mut fields, &mut conditions);
     }
     let kept: &[_] = match resolved {
-        Some(_) => &["gateway", "adminWeb"],
+        Some(_) => &[],
         None => &["gateway", "adminWeb", "images", "resolvedTemplates"],
     };
     Computed {
@@ -88,19 +98,31 @@ pub fn compute(
     }
 }
 
+/// A wanted child.
+struct Child<'a> {
+    kind: Kind,
+    /// As observed.
+    seen: Option<&'a Rc<Entry>>,
+    /// As observed, if this decision does not change it.
+    in_place: Option<&'a Rc<Entry>>,
+}
+
 fn aggregate(
     plan: &Plan<'_, State>,
-    children: &[(Kind, Option<&Rc<Entry>>)],
+    children: &[Child<'_>],
     admin: &[Replicas],
     broken: Option<String>,
+    waits: Option<&str>,
 ) -> (Phase, String) {
     if let Some(obstacle) = plan.obstacles.first() {
         return (Phase::Degraded, obstacle.message.clone());
     }
     let seen = |entry: &Entry| current(&entry.status_value(), entry.generation);
-    let degraded = children.iter().find_map(|(kind, entry)| {
-        let entry =
-            entry.filter(|entry| seen(entry) && phase(&entry.status_value()) == "Degraded")?;
+    let degraded = children.iter().find_map(|child| {
+        let entry = child.in_place?;
+        if !seen(entry) || phase(&entry.status_value()) != "Degraded" {
+            return None;
+        }
         let why = entry.status_value();
         let why = why
             .get("message")
@@ -109,37 +131,35 @@ fn aggregate(
             .to_owned();
         Some(format!(
             "{} {} is degraded: {why}",
-            kind.name(),
+            child.kind.name(),
             entry.key().name
         ))
     });
     if let Some(message) = degraded.or(broken) {
         return (Phase::Degraded, message);
     }
-    let healthy = children.iter().all(|(_, entry)| {
-        entry
-            .and_then(|entry| plan.in_place(entry.key()))
-            .is_some_and(|entry| seen(entry) && phase(&entry.status_value()) == "Healthy")
+    let healthy = children.iter().all(|child| {
+        let entry = child.in_place;
+        entry.is_some_and(|entry| seen(entry) && phase(&entry.status_value()) == "Healthy")
     });
-    // One text for the whole way: each child's own status says what it waits for.
+    if let Some(what) = waits {
+        return (Phase::Progressing, what.to_owned());
+    }
     if children.is_empty() || !healthy || !admin.iter().all(Replicas::satisfied) {
-        return (
-            Phase::Progressing,
-            "waiting for topology, cells, table groups and admin workloads".to_owned(),
-        );
+        return (Phase::Progressing, WAITING.to_owned());
     }
     (Phase::Healthy, "all wanted pods are Ready".to_owned())
 }
 
-fn available(children: &[(Kind, Option<&Rc<Entry>>)]) -> bool {
+fn available(children: &[Child<'_>]) -> bool {
     let serving = |kind: Kind| {
         let mut some = false;
         let all = children
             .iter()
-            .filter(|(k, _)| *k == kind)
-            .all(|(_, entry)| {
+            .filter(|child| child.kind == kind)
+            .all(|child| {
                 some = true;
-                entry.is_some_and(|entry| {
+                child.seen.is_some_and(|entry| {
                     let status = entry.status_value();
                     current(&status, entry.generation) && condition(&status, "Available")
                 })

@@ -195,6 +195,8 @@ fn cares(other: &Entry, entry: &Entry) -> bool {
                 && same("multigres.com/shard")
         }
         (Kind::MultigresCluster, "multiadmin" | "multiadmin-web") => true,
+        // Secrets that cert-manager issues, and who mounts them.
+        (Kind::MultigresCluster | Kind::Cell | Kind::Shard, "certificate") => true,
         _ => false,
     }
 }

@@ -25,6 +25,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     for desired in &wanted {
         plan.keep(desired.clone());
     }
+    plan.refusals();
     let computed = status::compute(&plan, &wanted);
     plan.conclude(computed)
 }

@@ -23,11 +23,12 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
             current(&status, entry.generation) && phase(&status) == wanted
         })
     };
-    let ready = wanted
+    let in_place: Vec<Option<&Rc<Entry>>> = wanted
         .iter()
-        .filter(|desired| is(&plan.in_place(&desired.key), "Healthy"))
-        .count();
-    let degraded = shards
+        .map(|desired| plan.in_place(&desired.key))
+        .collect();
+    let ready = in_place.iter().filter(|entry| is(entry, "Healthy")).count();
+    let degraded = in_place
         .iter()
         .find(|entry| is(entry, "Degraded"))
         .and_then(|entry| *entry);

@@ -1,9 +1,15 @@
 //! What a TopoServer needs next.
 
-use jiff::Timestamp;
+use std::rc::Rc;
 
-use super::{objects, status};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{objects, status, volumes};
 use crate::action::Decision;
+use crate::entry::Entry;
+use crate::labels::{INSTANCE, TOPO_SERVER};
+use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
 pub use crate::status::State;
@@ -15,16 +21,61 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         return plan.decision;
     }
     let mut wanted = Vec::new();
+    let mut held = Vec::new();
+    let key = Key::new(
+        Kind::StatefulSet,
+        &observed.me.key().namespace,
+        &observed.me.key().name,
+    );
+    let existing = plan.in_place(&key);
     match observed.me.typed::<crds::TopoServer>() {
         Err(error) => plan.unbuildable(&error),
-        Ok(server) => match objects::render(&server) {
-            Err(error) => plan.unbuildable(&error),
-            Ok(objects) => wanted = objects,
-        },
+        Ok(mut server) => {
+            held.extend(volumes::hold(&mut server, existing.map(Rc::as_ref)));
+            match objects::render(&server) {
+                Err(error) => plan.unbuildable(&error),
+                Ok(objects) => wanted = objects,
+            }
+            if let Some(set) = existing {
+                for desired in wanted.iter_mut().filter(|desired| desired.key == key) {
+                    volumes::keep_claims(&mut plan, desired, set);
+                    volumes::keep_template(desired, set);
+                }
+            }
+        }
+    }
+    if existing.is_some_and(|set| unlabelled(observed, set)) {
+        wanted.iter_mut().for_each(widen);
     }
     for desired in &wanted {
         plan.keep(desired.clone());
     }
-    let computed = status::compute(&plan, &wanted);
+    plan.refusals();
+    let volumes = std::mem::take(&mut plan.decision.volumes);
+    held.extend(volumes.into_iter().map(|told| told.message));
+    let computed = status::compute(&plan, &wanted, &held);
     plan.conclude(computed)
+}
+
+/// Members that the Go operator started do not carry the label by which ours are told from those of other stores.
+fn unlabelled(observed: &Observed, set: &Entry) -> bool {
+    let members = observed.group.iter().filter(|entry| {
+        entry.key().kind == Kind::Pod && entry.owner.as_deref() == Some(set.uid.as_ref())
+    });
+    members
+        .into_iter()
+        .any(|pod| pod.label(TOPO_SERVER).is_none())
+}
+
+/// While such members run, the Services select them too: members must go on finding each other while they are replaced.
+fn widen(desired: &mut Desired) {
+    if desired.key.kind != Kind::Service {
+        return;
+    }
+    let selector = desired.body.pointer_mut("/spec/selector");
+    if let Some(selector) = selector.and_then(Value::as_object_mut)
+        && selector.contains_key(INSTANCE)
+    {
+        selector.remove(TOPO_SERVER);
+    }
 }

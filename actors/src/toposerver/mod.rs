@@ -5,6 +5,7 @@
 pub mod decide;
 pub mod objects;
 pub mod status;
+pub mod volumes;
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! The objects of a TopoServer: an etcd StatefulSet and its two Services.
+//! The objects of a TopoServer: an etcd StatefulSet, its two Services and its disruption budget.
 
 use crds::TopoServer;
 use k8s_openapi::api::apps::v1::{
@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{
     Affinity, Container, PersistentVolumeClaim, PodAffinityTerm, PodAntiAffinity, PodSpec,
     PodTemplateSpec, Service, ServiceSpec, WeightedPodAffinityTerm,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
@@ -23,7 +25,7 @@ const PEER_PORT: i32 = 2380;
 const METRICS_PORT: i32 = 2381;
 const DATA_DIR: &str = "/var/lib/etcd";
 
-/// Renders StatefulSet, headless Service and client Service.
+/// Renders StatefulSet, headless Service, client Service and budget.
 ///
 /// # Errors
 /// When the TopoServer is not one from the API server.
@@ -44,7 +46,8 @@ pub fn render(server: &TopoServer) -> Result<Vec<Desired>, RenderError> {
             &stateful_set(server, &owner, &own, selector, pods, &members),
         )?,
         Desired::from_typed(Kind::Service, &peers(&owner, &own, &members))?,
-        Desired::from_typed(Kind::Service, &clients(&owner, &own, members))?,
+        Desired::from_typed(Kind::Service, &clients(&owner, &own, members.clone()))?,
+        Desired::from_typed(Kind::PodDisruptionBudget, &budget(&owner, &own, members))?,
     ])
 }
 
@@ -65,10 +68,13 @@ fn stateful_set(
         &storage.access_modes,
     );
     let policy = server.spec.pvc_deletion_policy.as_ref();
+    // A StatefulSet may be replaced while its cluster lives, so volumes never go with it (L-PVC-08). They go with the
+    // TopoServer, by owner reference, where the policy says so.
     let retention = StatefulSetPersistentVolumeClaimRetentionPolicy {
-        when_deleted: Some(retain_or_delete(workload::deleted_with_owner(policy))),
+        when_deleted: Some(retain_or_delete(false)),
         when_scaled: Some(retain_or_delete(workload::deleted_with_pod(policy))),
     };
+    let images = server.spec.images.clone().unwrap_or_default();
     let container = Container {
         name: "etcd".to_owned(),
         image: Some(
@@ -76,6 +82,7 @@ fn stateful_set(
                 .clone()
                 .unwrap_or_else(|| crds::image::ETCD.to_owned()),
         ),
+        image_pull_policy: workload::text(&images.image_pull_policy),
         env: Some(environment(owner, replicas)),
         ports: Some(vec![
             port("client", CLIENT_PORT),
@@ -116,6 +123,7 @@ fn stateful_set(
                         .placement
                         .as_ref()
                         .and_then(|p| workload::listed(p.tolerations.clone())),
+                    image_pull_secrets: workload::listed(images.image_pull_secrets),
                     automount_service_account_token: Some(false),
                     security_context: Some(workload::pod_security()),
                     ..PodSpec::default()
@@ -124,12 +132,53 @@ fn stateful_set(
             volume_claim_templates: Some(vec![PersistentVolumeClaim {
                 metadata: ObjectMeta {
                     name: Some("data".to_owned()),
+                    labels: Some(claim_labels(&owner.name)),
+                    owner_references: workload::deleted_with_owner(policy)
+                        .then(|| vec![claim_owner(owner)]),
                     ..ObjectMeta::default()
                 },
                 spec: Some(claim),
                 status: None,
             }]),
             ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Labels of members' claims beside those of the selector, which the StatefulSet controller adds: without them our informers
+/// and label-scoped tools would not see the claims (`workloads.md` T33).
+pub fn claim_labels(server: &str) -> Map {
+    Map::from([
+        (
+            labels::MANAGED_BY.to_owned(),
+            "multigres-operator".to_owned(),
+        ),
+        (labels::TOPO_SERVER.to_owned(), server.to_owned()),
+    ])
+}
+
+/// The reference by which a claim goes with its TopoServer. No controller reference: the StatefulSet controller keeps its hands
+/// off claims that somebody else controls, and `whenScaled` is its work.
+pub fn claim_owner(owner: &Owner) -> OwnerReference {
+    OwnerReference {
+        controller: None,
+        block_owner_deletion: None,
+        ..owner.reference()
+    }
+}
+
+/// One member at a time, so that draining nodes does not take the quorum (`workloads.md` T41).
+fn budget(owner: &Owner, own: &Map, members: Map) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: owner.child(format!("{}-pdb", owner.name), own.clone()),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(LabelSelector {
+                match_labels: Some(members),
+                match_expressions: None,
+            }),
+            ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
     }

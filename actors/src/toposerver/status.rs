@@ -1,20 +1,21 @@
-//! Status of a TopoServer (`lifecycle.md` 16.4).
+//! Status of a TopoServer (`lifecycle.md` 16.4). It is never Initializing: that would be one more write on the way up.
 
 use serde_json::{Map, Value};
 
 use super::decide::State;
+use super::objects::headless_name;
 use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
-use crate::status::{Computed, Condition, Phase, kstatus};
+use crate::status::{Computed, Condition, Phase, progress};
 
-/// Computes the status from the StatefulSet and its pods.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
-    let workload = wanted
+/// Computes the status from the StatefulSet and its pods; `held` is what of the spec cannot be put in force.
+pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: &[String]) -> Computed {
+    let set = wanted
         .iter()
-        .find(|desired| desired.key.kind == Kind::StatefulSet)
-        .and_then(|desired| plan.in_place(&desired.key));
-    let replicas = Replicas::of(workload);
+        .find(|desired| desired.key.kind == Kind::StatefulSet);
+    let replicas = Replicas::of(set.and_then(|desired| plan.observed.get(&desired.key)));
+    let in_place = set.is_some_and(|desired| plan.in_place(&desired.key).is_some());
     let name = plan.observed.me.key().name.to_string();
     let mine = [("app.kubernetes.io/component", "toposerver")];
     let pods = plan.observed.labelled(Kind::Pod, &mine).filter(|pod| {
@@ -25,33 +26,32 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
     let broken = found.broken;
     let (phase, message) = match plan.obstacles.first() {
         Some(obstacle) => (Phase::Degraded, obstacle.message.clone()),
-        None => match health::phase(replicas, workload.is_some(), broken.as_deref()) {
+        None => match health::phase(replicas, in_place, broken.as_deref()) {
             Phase::Healthy => (Phase::Healthy, "all members are Ready".to_owned()),
             Phase::Degraded => (Phase::Degraded, broken.unwrap_or_default()),
             other => (other, "waiting for members to become Ready".to_owned()),
         },
     };
-    let mut conditions = kstatus(phase, &message, &plan.obstacles);
-    conditions.retain(|condition| {
-        *condition != Condition::new("Ready", phase == Phase::Healthy, phase.name(), &*message)
-    });
-    let reason = if phase == Phase::Healthy {
+    let ready = phase == Phase::Healthy;
+    let reason = if ready {
         "AllReplicasReady"
     } else {
         "NotAllReplicasReady"
     };
-    conditions.push(Condition::new(
-        "Ready",
-        phase == Phase::Healthy,
-        reason,
-        &*message,
-    ));
+    let mut conditions = vec![Condition::new("Ready", ready, reason, &*message)];
+    conditions.extend(progress(phase, &message, &plan.obstacles));
+    if !held.is_empty() {
+        let text = held.join("; ");
+        conditions.push(Condition::new(
+            "ChangeHeld",
+            true,
+            "CannotChangeInPlace",
+            text,
+        ));
+    }
     let mut fields = Map::new();
-    fields.insert("clientService".into(), Value::from(name.as_str()));
-    fields.insert(
-        "peerService".into(),
-        Value::from(format!("{name}-headless")),
-    );
+    fields.insert("peerService".into(), Value::from(headless_name(&name)));
+    fields.insert("clientService".into(), Value::from(name));
     Computed {
         phase,
         message,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::certificate::Issuance;
 use crate::image::ComponentImages;
 use crate::rollout::Strategy;
 use crate::{CellConfig, ObservabilityConfig};
@@ -18,6 +19,8 @@ pub struct OperatorDefaults {
     pub strategy: Strategy,
     /// Telemetry of data-plane pods where a cluster says nothing: the operator's own `OTEL_*` variables.
     pub observability: ObservabilityConfig,
+    /// Who signs certificates.
+    pub issuance: Issuance,
 }
 
 impl OperatorDefaults {
@@ -55,6 +58,7 @@ impl OperatorDefaults {
                 traces_sampler: given("OTEL_TRACES_SAMPLER"),
                 sampling_config_ref: None,
             },
+            issuance: Issuance::from_environment(variables),
         }
     }
 }
