@@ -41,8 +41,8 @@ impl Edit {
         let apart = self.path.replace("[]", ".[]").replace("{}", ".{}");
         let steps: Vec<&str> = apart.split('.').collect();
         let keep = steps.len().saturating_sub(self.up).max(2);
-        // Names are keys of lists: required, and unique.
-        if steps[keep - 1] != "name" {
+        // Names are keys of lists, and the flags `default` are demanded with them (CEL-16 to CEL-18).
+        if !matches!(steps[keep - 1], "name" | "default") {
             remove(object, &steps[..keep]);
         }
     }
@@ -163,7 +163,9 @@ fn config() -> ProptestConfig {
     ProptestConfig {
         cases: cases(700),
         max_shrink_iters: 2000,
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "proptest-regressions/laws.txt",
+        ))),
         ..ProptestConfig::default()
     }
 }

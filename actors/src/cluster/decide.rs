@@ -167,3 +167,84 @@ fn tidy(plan: &mut Plan<'_, State>, wanted: &[Desired]) {
     }
     certificates::tidy(plan, wanted);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::rc::Rc;
+
+    use crds::image::ComponentImages;
+
+    use super::*;
+    use crate::entry::Watched;
+
+    fn decided(annotations: &serde_json::Value, strategy: Strategy) -> Decision<State> {
+        let body = json!({
+            "apiVersion": "multigres.com/v1alpha1", "kind": "MultigresCluster",
+            "metadata": {
+                "name": "c", "namespace": "n", "uid": "me", "resourceVersion": "1", "generation": 1,
+                "annotations": annotations,
+            },
+            "spec": {
+                "postgresPasswordSecretRef": {"name": "password", "key": "password"},
+                "cells": [{"name": "a", "zoneId": "z"}],
+            },
+        });
+        let watched: Watched = serde_json::from_value(body).unwrap();
+        let me = Rc::new(watched.trim(Kind::MultigresCluster).unwrap());
+        let observed = Observed {
+            me: me.clone(),
+            group: vec![me],
+            troubles: BTreeMap::new(),
+            references: BTreeMap::new(),
+            templates: Vec::new(),
+            served: BTreeSet::new(),
+            wants: BTreeMap::new(),
+        };
+        let defaults = OperatorDefaults {
+            images: ComponentImages::compiled(&BTreeMap::new()),
+            strategy,
+            ..OperatorDefaults::default()
+        };
+        let now = "2026-11-24T00:00:00Z".parse().unwrap();
+        decide(&observed, &State::default(), now, &defaults)
+    }
+
+    fn recorded(decision: &Decision<State>) -> Option<String> {
+        decision.actions.iter().find_map(|planned| {
+            let Action::Metadata { patch, .. } = &planned.action else {
+                return None;
+            };
+            Some(patch["annotations"][APPLIED_IMAGES].as_str()?.to_owned())
+        })
+    }
+
+    fn applies(decision: &Decision<State>) -> usize {
+        let puts = decision.actions.iter();
+        puts.filter(|planned| matches!(planned.action, Action::Apply { .. }))
+            .count()
+    }
+
+    /// L-GIT-02 "Images frozen in, or images rolling at once": the set is on record before any child changes.
+    #[test]
+    fn under_the_lazy_strategy_children_wait_for_the_record() {
+        let first = decided(&json!({}), Strategy::Lazy);
+        let record = recorded(&first).unwrap();
+        assert_eq!(applies(&first), 0);
+        let then = decided(&json!({APPLIED_IMAGES: record}), Strategy::Lazy);
+        assert_eq!(recorded(&then), None);
+        assert!(applies(&then) > 5);
+        let immediate = decided(&json!({}), Strategy::Immediate);
+        assert_eq!(recorded(&immediate).as_ref(), Some(&record));
+        assert_eq!(applies(&immediate), applies(&then));
+    }
+
+    /// L-GIT-02: a damaged record is not guessed, and nothing is touched.
+    #[test]
+    fn a_damaged_record_stops_a_lazy_cluster() {
+        let damaged = json!({APPLIED_IMAGES: "{"});
+        let decision = decided(&damaged, Strategy::Lazy);
+        assert_eq!((recorded(&decision), applies(&decision)), (None, 0));
+        assert!(applies(&decided(&damaged, Strategy::Immediate)) > 5);
+    }
+}
