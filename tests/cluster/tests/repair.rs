@@ -57,6 +57,13 @@ fn case(
     }
 }
 
+impl Case {
+    /// The whole object is kept as desired; of the others, which are made once, labels and what time brings.
+    fn applied(&self) -> bool {
+        !matches!(self.kind, "Secret" | "PersistentVolumeClaim" | "Pod")
+    }
+}
+
 fn cases() -> Vec<Case> {
     const OURS: &str = "multigres.com/v1alpha1";
     let port =
@@ -156,10 +163,14 @@ async fn meddle(bed: &Bed, case: &Case, calm: &Owned) {
         .names("minimal", case.kind);
     let name = names.iter().find(|name| name.contains(case.part)).unwrap();
     let stripped = json!({"metadata": {"labels": null}});
+    let loosened = loosened(&api.get(name).await.unwrap());
     let mut hands = vec![
         ("edited", Some(&case.edit)),
         ("stripped of its labels", Some(&stripped)),
     ];
+    if case.applied() {
+        hands.push(("loosened from its owner", Some(&loosened)));
+    }
     if case.deletable {
         hands.push(("deleted", None));
     }
@@ -188,6 +199,13 @@ async fn meddle(bed: &Bed, case: &Case, calm: &Owned) {
         audit.settle().await.unwrap();
         undone(&audit.entries_since(mark).unwrap(), case, name, &what);
     }
+}
+
+/// An owner reference that no longer blocks the owner's deletion.
+fn loosened(object: &DynamicObject) -> Value {
+    let mut owners = object.metadata.owner_references.clone().unwrap();
+    owners[0].block_owner_deletion = Some(false);
+    json!({"metadata": {"ownerReferences": owners}})
 }
 
 /// All that the operator owned of an object is as it was, generated content aside.
