@@ -149,8 +149,8 @@ pub struct Pod {
     pub phase: Box<str>,
     /// Why it is in trouble: a waiting or terminated reason; None = fine or just starting.
     pub trouble: Option<Box<str>>,
-    /// Since when the scheduler finds no node for it. Normal for a moment, while volumes are bound.
-    pub unschedulable: Option<jiff::Timestamp>,
+    /// The scheduler finds no node for it.
+    pub unschedulable: Option<Unschedulable>,
     /// `status.podIP`.
     pub address: Option<Box<str>>,
     /// `spec.nodeName`.
@@ -176,6 +176,7 @@ struct PodCondition {
     kind: String,
     status: String,
     reason: Option<String>,
+    message: Option<String>,
     #[serde(rename = "lastTransitionTime")]
     last_transition_time: Option<String>,
 }
@@ -219,6 +220,18 @@ const BROKEN: [&str; 8] = [
     "RunContainerError",
 ];
 
+/// What the scheduler says of a pod whose volumes are being made (kube-scheduler, VolumeBinding plugin).
+const UNBOUND: &str = "unbound immediate PersistentVolumeClaims";
+
+/// A pod without a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Its volumes are not bound yet, which is not the nodes' fault.
+    pub binding: bool,
+}
+
 /// Restarts after which a terminated container counts as looping (`api.md` 4.1).
 const LOOPING_RESTARTS: i32 = 3;
 
@@ -233,7 +246,12 @@ impl Pod {
         let condition = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
         let unschedulable = condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
-            .and_then(|c| c.last_transition_time.as_deref()?.parse().ok());
+            .and_then(|c| {
+                Some(Unschedulable {
+                    since: c.last_transition_time.as_deref()?.parse().ok()?,
+                    binding: c.message.as_deref().is_some_and(|m| m.contains(UNBOUND)),
+                })
+            });
         let broken = status
             .init_container_statuses
             .iter()
@@ -523,5 +541,24 @@ mod tests {
             entry.pod.unwrap().trouble.as_deref(),
             Some("CrashLoopBackOff")
         );
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_its_volumes_is_told_from_one_that_finds_no_node() {
+        let read = |message: &str| {
+            let status = serde_json::json!({"phase": "Pending", "conditions": [{
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]});
+            let status = RawValue::from_string(status.to_string()).unwrap();
+            Pod::read(None, Some(&status))
+                .unschedulable
+                .unwrap()
+                .binding
+        };
+        assert!(read(
+            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+        ));
+        assert!(!read("0/3 nodes are available: 3 Insufficient memory."));
     }
 }

@@ -54,6 +54,9 @@ impl Replicas {
 /// How long a pod may find no node before that is a fault: long enough for volumes to be bound and nodes to be added.
 const UNSCHEDULABLE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
+/// The same while the pod's volumes are being made: provisioners take minutes, and a fleet that comes up at once is no fault.
+const BINDING: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
 /// What is wrong with a set of pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -68,9 +71,14 @@ pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Rc<Entry>>, now: jiff::Timesta
     let mut health = Health::default();
     for entry in pods.filter(|entry| !entry.deleting) {
         let Some(pod) = &entry.pod else { continue };
-        let due = pod
-            .unschedulable
-            .and_then(|since| since.saturating_add(UNSCHEDULABLE).ok());
+        let due = pod.unschedulable.and_then(|pending| {
+            let patience = if pending.binding {
+                BINDING
+            } else {
+                UNSCHEDULABLE
+            };
+            pending.since.saturating_add(patience).ok()
+        });
         let why = match (pod.trouble.as_deref(), due) {
             (Some(why), _) => Some(why),
             (None, _) if &*pod.phase == "Failed" => Some("Failed"),
@@ -100,29 +108,32 @@ pub fn phase(replicas: Replicas, exists: bool, broken: Option<&str>) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Unschedulable;
 
     #[test]
     fn a_pod_without_a_node_is_broken_only_after_a_while() {
         let since: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let pod = crate::entry::Pod {
-            unschedulable: Some(since),
-            ..crate::entry::Pod::default()
-        };
-        let pods = [Rc::new(Entry {
-            pod: Some(pod),
-            ..Entry::default()
-        })];
-        let early = of_pods(pods.iter(), since);
-        assert_eq!(
-            (early.broken, early.ask_again),
-            (None, Some(since + UNSCHEDULABLE))
-        );
-        assert!(
-            of_pods(pods.iter(), since + UNSCHEDULABLE)
-                .broken
-                .unwrap()
-                .contains("Unschedulable")
-        );
+        for (binding, patience) in [(false, UNSCHEDULABLE), (true, BINDING)] {
+            let pod = crate::entry::Pod {
+                unschedulable: Some(Unschedulable { since, binding }),
+                ..crate::entry::Pod::default()
+            };
+            let pods = [Rc::new(Entry {
+                pod: Some(pod),
+                ..Entry::default()
+            })];
+            let early = of_pods(pods.iter(), since);
+            assert_eq!(
+                (early.broken, early.ask_again),
+                (None, Some(since + patience))
+            );
+            assert!(
+                of_pods(pods.iter(), since + patience)
+                    .broken
+                    .unwrap()
+                    .contains("Unschedulable")
+            );
+        }
     }
 
     #[test]
