@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 const DIFFERENT: [(&str, &str, &str); 0] = [];
 
 /// Entries that the reference does not have: kind, path of the topmost one, reason.
-const ADDED: [(&str, &str, &str); 3] = [
+const ADDED: [(&str, &str, &str); 10] = [
     (
         "Shard",
         "status.disruption",
@@ -34,7 +34,24 @@ const ADDED: [(&str, &str, &str); 3] = [
         "status.members",
         "role, serving state and cohort of every member",
     ),
+    ("Cell", "spec.globalTopoServer.caSecret", STORE),
+    ("Cell", "spec.globalTopoServer.clientCertSecret", STORE),
+    ("TableGroup", "spec.globalTopoServer.caSecret", STORE),
+    (
+        "TableGroup",
+        "spec.globalTopoServer.clientCertSecret",
+        STORE,
+    ),
+    ("Shard", "spec.globalTopoServer.caSecret", STORE),
+    ("Shard", "spec.globalTopoServer.clientCertSecret", STORE),
+    (
+        "TopoServer",
+        "spec.images",
+        "etcd's pods are pulled as the cluster says",
+    ),
 ];
+
+const STORE: &str = "children reach a store of the user's that speaks TLS";
 
 type Entries = BTreeMap<(String, String), Value>;
 
