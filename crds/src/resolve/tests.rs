@@ -540,8 +540,8 @@ fn a_local_store_gets_its_defaults_and_the_inline_one_replaces_the_templates() {
         ),
         (&json!(5), &json!("/multigres/zone-a"))
     );
-    let external = json!({"external": {"endpoints": ["https://etcd:2379"], "caSecret": "ca"}});
-    let resolved = json!({"external": {"endpoints": ["https://etcd:2379"], "caSecret": "ca", "implementation": "etcd", "rootPath": "/multigres/zone-a"}});
+    let external = json!({"external": {"endpoints": ["http://etcd:2379"]}});
+    let resolved = json!({"external": {"endpoints": ["http://etcd:2379"], "implementation": "etcd", "rootPath": "/multigres/zone-a"}});
     assert_eq!(store(json!({"localTopoServer": external})), resolved);
     assert_eq!(
         store(json!({"localTopoServer": {"etcd": {}}}))["etcd"]["replicas"],
