@@ -237,14 +237,17 @@ pub fn write<S>(
     );
 }
 
-/// What must be told at once: everything but numbers and the fields that only hold numbers.
+/// Fields that hold or sum up counts only; what matters of them is in a condition or the phase too.
+const COUNTS: [&str; 4] = ["cells", "databases", "orchReady", "poolsReady"];
+
+/// What must be told at once: everything but numbers and what sums them up.
 fn essence(status: &Value) -> Value {
     fn strip(value: &Value) -> Value {
         match value {
             Value::Object(map) => map
                 .iter()
                 .filter(|(name, _)| {
-                    !matches!(name.as_str(), "cells" | "databases" | "lastTransitionTime")
+                    !COUNTS.contains(&name.as_str()) && *name != "lastTransitionTime"
                 })
                 .filter(|(name, value)| !value.is_number() || name.as_str() == "observedGeneration")
                 .map(|(name, value)| (name.clone(), strip(value)))
@@ -348,9 +351,10 @@ mod tests {
             phase,
             message: "m".into(),
             conditions: vec![],
-            fields: [("gatewayReadyReplicas".to_owned(), json!(ready))]
-                .into_iter()
-                .collect(),
+            fields: Map::from_iter([
+                ("gatewayReadyReplicas".to_owned(), json!(ready)),
+                ("orchReady".to_owned(), json!(ready > 0)),
+            ]),
             ask_again: None,
             kept: &[],
         };
