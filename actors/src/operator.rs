@@ -125,21 +125,32 @@ pub fn start_with(
     (Handle { supervisor, ready }, sender, epoch)
 }
 
+/// Tells the supervisor when leadership comes and goes. A deadline that passes ends it, whatever is heard later.
 async fn announce(
     mut leadership: watch::Receiver<Leadership>,
     inflow: mpsc::Sender<Inflow>,
     mut leads: bool,
 ) {
     loop {
-        let now = leadership.borrow_and_update().holds();
+        let held = *leadership.borrow_and_update();
+        let now = held.holds();
         if now != leads {
             leads = now;
             if inflow.send(Inflow::Leadership(now)).await.is_err() {
                 return;
             }
         }
-        if leadership.changed().await.is_err() {
-            return;
+        let expiry = async {
+            match held {
+                Leadership::Leader { until } if now => tokio::time::sleep_until(until).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = leadership.changed() => if changed.is_err() {
+                return;
+            },
+            () = expiry => {}
         }
     }
 }
@@ -185,5 +196,33 @@ impl Handle {
     /// Stops starting work; returns when nothing is under way, at the deadline at the latest.
     pub async fn drain(&self, deadline: tokio::time::Instant) {
         let _ = tokio::time::timeout_at(deadline, self.supervisor.send(Drain)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::monotonic;
+
+    /// A renewal that comes after the deadline is a new leadership: what was decided in between was dropped.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_renewed_too_late_is_announced_as_lost_and_gained() {
+        let leader = |after| Leadership::Leader {
+            until: monotonic() + Duration::from_secs(after),
+        };
+        let (elector, leadership) = watch::channel(leader(10));
+        let (sender, mut inflow) = mpsc::channel(8);
+        tokio::runtime::Handle::current().spawn(announce(leadership, sender, true));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        elector.send_replace(leader(10));
+        assert!(inflow.try_recv().is_err(), "renewed in time: no news");
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        elector.send_replace(leader(10));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut heard = Vec::new();
+        while let Ok(Inflow::Leadership(leads)) = inflow.try_recv() {
+            heard.push(leads);
+        }
+        assert_eq!(heard, [false, true]);
     }
 }

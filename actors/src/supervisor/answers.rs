@@ -134,9 +134,10 @@ impl Supervisor {
                 self.world.findings.borrow_mut().clear(key);
             }
         }
+        let before = store.get(key).cloned();
         store.observe(entry, group.as_ref());
         drop(store);
-        self.changed(key, ctx);
+        self.changed(key, before.as_deref(), ctx);
     }
 
     fn gone(&mut self, id: &ActorId, key: &Key, was_read: bool) {

@@ -14,33 +14,32 @@ use crate::store::Change;
 impl Supervisor {
     pub(super) fn seen(&mut self, entry: Entry, ctx: &mut Context<Self>) {
         let key = entry.key().clone();
-        let before = self
-            .world
-            .store
-            .borrow()
-            .get(&key)
-            .map(|known| known.uid.clone());
+        let before = self.world.store.borrow().get(&key).cloned();
         if self.world.store.borrow_mut().observe(entry, None) == Change::Changed {
             let now = self.world.store.borrow().get(&key).cloned();
-            if let (Some(before), Some(now)) = (before, now)
-                && before != now.uid
+            if let (Some(before), Some(now)) = (&before, now)
+                && before.uid != now.uid
                 && key.kind.is_custom()
             {
-                self.end(key.kind, &before);
+                self.end(key.kind, &before.uid);
             }
-            self.changed(&key, ctx);
+            self.changed(&key, before.as_deref(), ctx);
         }
     }
 
-    /// An object is new or different: its actor exists, and whom it concerns looks.
-    pub(super) fn changed(&mut self, key: &Key, ctx: &mut Context<Self>) {
+    /// An object is new or different: its actor exists, and whom it concerns looks, also whom it concerned `before`.
+    pub(super) fn changed(&mut self, key: &Key, before: Option<&Entry>, ctx: &mut Context<Self>) {
         let Some(entry) = self.world.store.borrow().get(key).cloned() else {
             return;
         };
         if key.kind.is_custom() {
             self.seat(&entry, ctx);
         }
-        for id in self.concerned(&entry) {
+        let mut ids = self.concerned(&entry);
+        if let Some(before) = before.filter(|before| before.labels != entry.labels) {
+            ids.extend(self.concerned(before));
+        }
+        for id in ids {
             self.world.wake(&id, key);
         }
     }

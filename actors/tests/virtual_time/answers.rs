@@ -131,6 +131,40 @@ async fn an_object_that_only_lost_its_label_is_read_and_put_back_once() {
     assert_eq!(end.await, End::Done(()));
 }
 
+/// The labels say whose an object is; one that names another pool still belongs to the one that made it.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_said_to_be_of_another_pool_is_put_back() {
+    let bed = Bed::new(27);
+    bed.create(THREE_CELLS);
+    let end = bed.life(async |_| {
+        bed.silence().await;
+        for kind in [Kind::Pod, Kind::PersistentVolumeClaim, Kind::Service] {
+            let mut all = bed.server.all(kind);
+            all.retain(|(_, object)| object["metadata"]["labels"]["multigres.com/pool"] == "main");
+            let (key, object) = all[0].clone();
+            let mark = bed.server.mark();
+            bed.server.edit(&key, |object| {
+                object["metadata"]["labels"]["multigres.com/pool"] = "reports".into()
+            });
+            bed.silence().await;
+            assert_eq!(
+                bed.server.get(&key).unwrap()["metadata"]["labels"],
+                object["metadata"]["labels"],
+                "{key}"
+            );
+            let writes = bed.server.writes_since(mark).into_iter();
+            assert_eq!(
+                writes
+                    .filter(|write| write.key.as_ref() == Some(&key))
+                    .count(),
+                1,
+                "{key}"
+            );
+        }
+    });
+    assert_eq!(end.await, End::Done(()));
+}
+
 /// Of a volume that policy keeps, no owner can be asked; it must not be taken for gone either.
 #[tokio::test(start_paused = true)]
 async fn a_kept_volume_that_lost_its_label_is_not_made_again() {

@@ -19,8 +19,9 @@ use crate::requests::{Client, DEADLINE, Process};
 use crate::server::{Server, State};
 use crate::watches::{Dice, Travel, Watches};
 
-/// Longer than any wait of the operator: after this much silence nothing more will happen by itself.
-pub const SILENCE: Duration = Duration::from_secs(31);
+/// Longer than any wait of the operator (certificates are renewed a minute apart): after this much silence nothing more
+/// will happen by itself.
+pub const SILENCE: Duration = Duration::from_secs(65);
 
 /// The day on which every test begins.
 const ORIGIN: &str = "2026-01-01T00:00:00Z";
@@ -62,7 +63,7 @@ impl Bed {
     /// A server in this state.
     pub fn on(state: State, seed: u64) -> Self {
         let server = Arc::new(Server::new(state));
-        tokio::spawn(crate::controllers::run(server.clone()));
+        tokio::runtime::Handle::current().spawn(crate::controllers::run(server.clone()));
         Self {
             server,
             travel: watch::channel(Travel::default()).0,
@@ -157,8 +158,11 @@ impl Bed {
 
     /// Waits until nothing moved for [`SILENCE`]: no request, no change. Panics when that does not come.
     pub async fn silence(&self) {
+        /// Far more than any bring-up needs.
+        const MOST: u64 = 2000;
         let mut movement = self.server.movement();
-        for _ in 0..20_000 {
+        let before = self.server.mark();
+        while self.server.mark() < before + MOST {
             movement.borrow_and_update();
             if tokio::time::timeout(SILENCE, movement.changed())
                 .await
@@ -167,7 +171,7 @@ impl Bed {
                 return;
             }
         }
-        self.server.until("silence", |_| false).await;
+        panic!("{MOST} requests and no end\n{}", self.server.tail());
     }
 
     /// Waits until a resource says it is Healthy, for its newest spec.

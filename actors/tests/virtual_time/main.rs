@@ -11,8 +11,12 @@
 
 mod bed;
 mod controllers;
+mod faults;
+mod histories;
 mod invariants;
+mod leadership;
 mod merge;
+mod pace;
 mod requests;
 mod server;
 mod shapes;

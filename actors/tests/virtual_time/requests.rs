@@ -296,6 +296,7 @@ fn patch(state: &mut State, key: &Key, mut object: Value, request: &Request) -> 
         object["metadata"]["resourceVersion"].clone(),
     );
     merge::merge_patch(&mut object, &request.body);
+    encode(&mut object);
     restore_status(&mut object, kept.0);
     object["metadata"]["resourceVersion"] = kept.1;
     crate::controllers::fill_in(key.kind, &mut object);

@@ -271,7 +271,7 @@ impl Server {
     }
 
     /// The last requests and the phases, for messages.
-    fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         self.peek(|state| {
             let lines = state.log.iter().rev().take(12).map(|request| {
                 let key = request
