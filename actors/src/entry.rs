@@ -14,6 +14,10 @@ use crate::certificate_facts::{self, CertificateFacts};
 use crate::labels;
 use crate::object::{Key, Kind};
 
+mod pod;
+
+pub use pod::{Pod, Unschedulable};
+
 /// Annotation with the hash of the desired object that was last applied (`design.md` 2, "When to write").
 pub const APPLIED_HASH: &str = "multigres.com/applied-hash";
 
@@ -140,147 +144,6 @@ pub struct Entry {
     pub covered: Cell<u64>,
 }
 
-/// The slim form of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
-    /// Condition `Ready` is True.
-    pub ready: bool,
-    /// `status.phase`.
-    pub phase: Box<str>,
-    /// Why it is in trouble: a waiting or terminated reason; None = fine or just starting.
-    pub trouble: Option<Box<str>>,
-    /// The scheduler finds no node for it.
-    pub unschedulable: Option<Unschedulable>,
-    /// `status.podIP`.
-    pub address: Option<Box<str>>,
-    /// `spec.nodeName`.
-    pub node: Option<Box<str>>,
-}
-
-// The comparison cache is only touched by the actors' thread, after the entry was handed over.
-#[derive(Debug, Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct PodStatus {
-    phase: String,
-    #[serde(rename = "podIP")]
-    pod_ip: Option<String>,
-    conditions: Vec<PodCondition>,
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(default)]
-struct PodCondition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    reason: Option<String>,
-    message: Option<String>,
-    #[serde(rename = "lastTransitionTime")]
-    last_transition_time: Option<String>,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ContainerStatus {
-    restart_count: i32,
-    state: ContainerState,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(default)]
-struct ContainerState {
-    waiting: Option<Reason>,
-    terminated: Option<Reason>,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(default)]
-struct Reason {
-    reason: Option<String>,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct PodSpec {
-    node_name: Option<String>,
-}
-
-/// Waiting reasons that count as positive evidence of a broken pod (`lessons.md` L-STAT-05). `ErrImagePull` alternates with
-/// `ImagePullBackOff`, so both count and the phase does not flap.
-const BROKEN: [&str; 8] = [
-    "CrashLoopBackOff",
-    "OOMKilled",
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-];
-
-/// What the scheduler says of a pod whose volumes are being made (kube-scheduler, VolumeBinding plugin).
-const UNBOUND: &str = "unbound immediate PersistentVolumeClaims";
-
-/// A pod without a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unschedulable {
-    /// Since when.
-    pub since: jiff::Timestamp,
-    /// Its volumes are not bound yet, which is not the nodes' fault.
-    pub binding: bool,
-}
-
-/// Restarts after which a terminated container counts as looping (`api.md` 4.1).
-const LOOPING_RESTARTS: i32 = 3;
-
-impl Pod {
-    fn read(spec: Option<&RawValue>, status: Option<&RawValue>) -> Self {
-        let spec: PodSpec = spec
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
-        let status: PodStatus = status
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
-        let condition = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
-        let unschedulable = condition("PodScheduled")
-            .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
-            .and_then(|c| {
-                Some(Unschedulable {
-                    since: c.last_transition_time.as_deref()?.parse().ok()?,
-                    binding: c.message.as_deref().is_some_and(|m| m.contains(UNBOUND)),
-                })
-            });
-        let broken = status
-            .init_container_statuses
-            .iter()
-            .chain(&status.container_statuses)
-            .find_map(|container| {
-                let waiting = container
-                    .state
-                    .waiting
-                    .as_ref()
-                    .and_then(|w| w.reason.as_deref());
-                match (waiting, &container.state.terminated) {
-                    (Some(reason), _) if BROKEN.contains(&reason) => Some(reason.into()),
-                    (_, Some(_)) if container.restart_count >= LOOPING_RESTARTS => {
-                        Some("CrashLoopBackOff".into())
-                    }
-                    _ => None,
-                }
-            });
-        Self {
-            ready: condition("Ready").is_some_and(|c| c.status == "True"),
-            trouble: broken,
-            unschedulable,
-            phase: status.phase.into(),
-            address: status.pod_ip.map(Into::into),
-            node: spec.node_name.map(Into::into),
-        }
-    }
-}
-
 /// A short digest of a value, for telling change from no change.
 pub fn digest(bytes: &[u8]) -> u64 {
     let hash = Sha256::digest(bytes);
@@ -293,6 +156,10 @@ impl Watched {
     /// The trimmed form; None for an object without name, namespace or uid, which no API server sends.
     pub fn trim(self, kind: Kind) -> Option<Entry> {
         let meta = self.metadata;
+        let pod = (kind == Kind::Pod).then(|| Pod {
+            common: pod::common(self.spec.as_deref(), &meta),
+            ..Pod::read(self.spec.as_deref(), self.status.as_deref())
+        });
         let key = Key::new(kind, meta.namespace.as_deref()?, meta.name.as_deref()?);
         let mut annotations: BTreeMap<Box<str>, Box<str>> = meta
             .annotations
@@ -311,8 +178,6 @@ impl Watched {
             raw.map(|raw| String::from(Box::<str>::from(raw)).into_boxed_str())
                 .unwrap_or_default()
         };
-        let pod =
-            (kind == Kind::Pod).then(|| Pod::read(self.spec.as_deref(), self.status.as_deref()));
         Some(Entry {
             uid: meta.uid?.into(),
             version: meta
@@ -527,38 +392,5 @@ mod tests {
             .requests
             .unwrap();
         assert_eq!(requests["cpu"].0, "1");
-    }
-
-    #[test]
-    fn a_crash_looping_sidecar_is_seen() {
-        let json = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1"},
-            "status": {"phase": "Pending", "initContainerStatuses": [{"restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}"#;
-        let entry = serde_json::from_str::<Watched>(json)
-            .unwrap()
-            .trim(Kind::Pod)
-            .unwrap();
-        assert_eq!(
-            entry.pod.unwrap().trouble.as_deref(),
-            Some("CrashLoopBackOff")
-        );
-    }
-
-    #[test]
-    fn a_pod_that_waits_for_its_volumes_is_told_from_one_that_finds_no_node() {
-        let read = |message: &str| {
-            let status = serde_json::json!({"phase": "Pending", "conditions": [{
-                "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }]});
-            let status = RawValue::from_string(status.to_string()).unwrap();
-            Pod::read(None, Some(&status))
-                .unschedulable
-                .unwrap()
-                .binding
-        };
-        assert!(read(
-            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
-        ));
-        assert!(!read("0/3 nodes are available: 3 Insufficient memory."));
     }
 }

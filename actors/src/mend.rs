@@ -8,12 +8,24 @@ use crate::labels;
 use crate::object::{Desired, Kind};
 
 /// Annotations of a pod that say how it was made; only a new pod, or proof from inside it, changes them.
-const OF_THE_MAKING: [&str; 3] = [labels::SPEC_HASH, labels::CONFIG_HASH, labels::RELOAD_HASH];
+const OF_THE_MAKING: &[&str] = &[labels::SPEC_HASH, labels::CONFIG_HASH, labels::RELOAD_HASH];
+
+/// What stays of them on a pod that is recognised as one we would have made: only PostgreSQL itself can tell what it has loaded.
+const OF_ANOTHER: &[&str] = &[labels::RELOAD_HASH];
 
 /// The `metadata` of a merge patch that makes `observed` as `desired`; `None` when it is, or when it is on its way out.
 ///
 /// A claim that is wanted is nobody's orphan, and it has an owner exactly while the policy says `Delete`.
 pub fn metadata(observed: &Entry, desired: &Desired, me: &str) -> Option<Value> {
+    differences(observed, desired, me, OF_THE_MAKING)
+}
+
+/// The same for a pod that somebody else made as we would have: with our hashes from now on.
+pub fn adoption(observed: &Entry, desired: &Desired, me: &str) -> Option<Value> {
+    differences(observed, desired, me, OF_ANOTHER)
+}
+
+fn differences(observed: &Entry, desired: &Desired, me: &str, but: &[&str]) -> Option<Value> {
     if observed.deleting {
         return None;
     }
@@ -27,7 +39,7 @@ pub fn metadata(observed: &Entry, desired: &Desired, me: &str) -> Option<Value> 
     let annotations = differing(
         wanted.get("annotations"),
         |name| observed.annotation(name),
-        &OF_THE_MAKING,
+        but,
     );
     for (part, values) in [("labels", labels), ("annotations", annotations)] {
         if !values.is_empty() {

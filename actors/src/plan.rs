@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Planned};
 use crate::covers;
@@ -144,20 +144,31 @@ impl<'a, S> Plan<'a, S> {
     /// Labels, annotations and owner of an object that is made once: whatever of them is not as desired is put right by one
     /// patch. True when there was nothing to do.
     pub fn mend(&mut self, desired: &Desired) -> bool {
-        let patch = self
-            .observed
-            .get(&desired.key)
-            .and_then(|entry| mend::metadata(entry, desired, &self.observed.me.uid));
+        self.patch(desired, mend::metadata, "its metadata is not as desired")
+    }
+
+    /// The same for a pod that somebody else made as we would have: it gets our hashes, and goes on running.
+    pub fn adopt(&mut self, desired: &Desired) -> bool {
+        self.patch(
+            desired,
+            mend::adoption,
+            "made by another version, and as desired",
+        )
+    }
+
+    fn patch(
+        &mut self,
+        desired: &Desired,
+        differences: fn(&Entry, &Desired, &str) -> Option<Value>,
+        reason: &str,
+    ) -> bool {
+        let entry = self.observed.get(&desired.key);
+        let patch = entry.and_then(|entry| differences(entry, desired, &self.observed.me.uid));
         let Some(patch) = patch else {
             return true;
         };
-        self.decision.act(
-            "its metadata is not as desired",
-            Action::Metadata {
-                key: desired.key.clone(),
-                patch,
-            },
-        );
+        let key = desired.key.clone();
+        self.decision.act(reason, Action::Metadata { key, patch });
         false
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Spelt in mixed case by PostgreSQL and therefore missing in the table (`workloads.md` trap T15); all are of context `user`.
-const MIXED_CASE: [&str; 3] = ["datestyle", "intervalstyle", "timezone"];
+pub const MIXED_CASE: [&str; 3] = ["datestyle", "intervalstyle", "timezone"];
 
 static CONTEXTS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
     let lines = include_str!("../schema/pg17-parameters.tsv").lines();

@@ -35,6 +35,21 @@ pub(super) const PG_PORT: i32 = 5432;
 /// Port of the exporter.
 pub(super) const EXPORTER_PORT: i32 = 9187;
 
+/// Name of the container with pgctld and PostgreSQL.
+pub(super) const POSTGRES_CONTAINER: &str = "postgres";
+/// Name of the pooler's container.
+pub(super) const POOLER_CONTAINER: &str = "multipooler";
+/// Name of the exporter's container.
+pub(super) const EXPORTER_CONTAINER: &str = "postgres-exporter";
+
+/// Flags of the pooler with values that we choose.
+pub(super) const CHOSEN_FLAGS: [&str; 4] = [
+    "--onterm-timeout",
+    "--onclose-timeout",
+    "--lameduck-period",
+    "--postgres-unrecoverable-timeout",
+];
+
 const POOLER_DIR: &str = "/var/lib/pooler";
 const PASSWORD_DIR: &str = "/etc/postgres-password";
 const CERTIFICATE_DIR: &str = "/certs/pgbackrest";
@@ -156,7 +171,7 @@ impl Builder<'_> {
         mounts.extend(telemetry.mount);
         let config = self.spec.postgres.as_ref();
         let container = Container {
-            name: "postgres".to_owned(),
+            name: POSTGRES_CONTAINER.to_owned(),
             image: Some(workload::image(
                 &spec.images.postgres,
                 crds::image::POSTGRES,
@@ -211,7 +226,7 @@ impl Builder<'_> {
         env_list.extend(telemetry.env);
         let config = self.spec.multipooler.as_ref();
         let container = Container {
-            name: "multipooler".to_owned(),
+            name: POOLER_CONTAINER.to_owned(),
             image: Some(workload::image(
                 &spec.images.multipooler,
                 crds::image::MULTIPOOLER,
@@ -293,7 +308,7 @@ impl Builder<'_> {
 
     pub(super) fn exporter(&self) -> Container {
         Container {
-            name: "postgres-exporter".to_owned(),
+            name: EXPORTER_CONTAINER.to_owned(),
             image: Some(crds::image::POSTGRES_EXPORTER.to_owned()),
             args: Some(vec![
                 format!("--web.listen-address=:{EXPORTER_PORT}"),

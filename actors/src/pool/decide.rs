@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use crds::Shard;
 use jiff::Timestamp;
+use serde_json::Value;
 
-use super::objects;
+use super::{objects, spec_hash};
 use crate::action::{Decision, Want, WantReason};
 use crate::entry::Entry;
 use crate::labels;
@@ -13,6 +14,8 @@ use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::{ActorId, Observed};
 use crate::shard::identity::Identity;
+use crate::shard::objects::config;
+use crate::shard::postgres_config::Hashes;
 use crate::shard::secrets;
 use crate::volume::{self, Usable};
 use crate::workload::RenderError;
@@ -54,10 +57,11 @@ fn keep(
             .push("pods wait for the Secrets they mount".to_owned());
     }
     let count = shard.spec.pools.get(pool).map_or(0, super::replicas);
+    let hashes = config(shard, &Identity::new(shard)?, None).hashes;
     for index in 0..count {
         let claim = objects::claim(shard, pool, cell, index)?;
-        let pod = objects::pod(shard, pool, cell, index)?;
-        member(plan, claim, pod, may_start);
+        let pod = objects::pod_with(shard, pool, cell, index, &hashes)?;
+        member(plan, claim, (pod, &hashes), may_start);
     }
     surplus_claims(plan, shard, (pool, cell), count)?;
     surplus(plan, shard, (pool, cell), count);
@@ -65,7 +69,12 @@ fn keep(
 }
 
 /// One index: its claim, then its pod. A name is never reused while its predecessor lives: a terminating pod is waited for.
-fn member(plan: &mut Plan<'_, ()>, claim: Desired, pod: Desired, may_start: bool) {
+fn member(
+    plan: &mut Plan<'_, ()>,
+    claim: Desired,
+    (pod, hashes): (Desired, &Hashes),
+    may_start: bool,
+) {
     let volume = volume::keep(plan, claim);
     let Some(entry) = plan.observed.get(&pod.key).cloned() else {
         if may_start && volume == Usable::Yes {
@@ -83,21 +92,53 @@ fn member(plan: &mut Plan<'_, ()>, claim: Desired, pod: Desired, may_start: bool
     if plan.is_foreign(&pod) {
         return;
     }
-    plan.mend(&pod);
-    let wanted = pod
-        .body
-        .pointer("/metadata/annotations/multigres.com~1spec-hash")
-        .and_then(serde_json::Value::as_str);
+    let standing = standing(&entry, &pod, hashes);
+    if standing == Standing::Adoptable {
+        plan.adopt(&pod);
+    } else {
+        plan.mend(&pod);
+    }
     let ended = entry
         .pod
         .as_ref()
         .is_some_and(|pod| matches!(&*pod.phase, "Failed" | "Succeeded"));
-    if entry.annotation(labels::SPEC_HASH) != wanted {
+    if standing == Standing::Drifted {
         want(plan, &entry, WantReason::Drift);
     } else if ended {
         want(plan, &entry, WantReason::Ended);
     } else if volume == Usable::AfterRestart {
         want(plan, &entry, WantReason::Resize);
+    }
+}
+
+/// What a pod is to the one we want.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The same.
+    Current,
+    /// Another one.
+    Drifted,
+    /// The same in all that we own, but made by the Go operator or with another version of the hash.
+    Adoptable,
+}
+
+fn standing(entry: &Entry, pod: &Desired, hashes: &Hashes) -> Standing {
+    let wanted = pod
+        .body
+        .pointer("/metadata/annotations/multigres.com~1spec-hash")
+        .and_then(Value::as_str);
+    let found = entry.annotation(labels::SPEC_HASH);
+    if found == wanted {
+        return Standing::Current;
+    }
+    let common = entry.pod.as_ref().and_then(|pod| pod.common);
+    let agrees = common.is_some() && common == pod.body.get("spec").map(spec_hash::common);
+    let config = entry.annotation(labels::CONFIG_HASH);
+    let settings = [&hashes.restart, &hashes.restart_go];
+    if agrees && settings.iter().any(|hash| config == Some(hash.as_str())) {
+        Standing::Adoptable
+    } else {
+        Standing::Drifted
     }
 }
 

@@ -88,4 +88,6 @@ pub fn cells(shard: &crds::Shard) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod adoption_tests;
+#[cfg(test)]
 mod tests;

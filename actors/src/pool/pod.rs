@@ -57,7 +57,7 @@ pub fn pod_with(
     let metadata = identity
         .owner
         .child(name.clone(), identity.pool_labels(pool, cell));
-    let mut pod = Pod {
+    let pod = Pod {
         metadata: ObjectMeta {
             annotations: Some(annotations),
             ..metadata
@@ -68,12 +68,16 @@ pub fn pod_with(
         }),
         status: None,
     };
-    let hash = spec_hash::of(&pod)?;
-    pod.metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(labels::SPEC_HASH.to_owned(), hash);
-    Ok(Desired::from_typed(Kind::Pod, &pod)?)
+    let mut desired = Desired::from_typed(Kind::Pod, &pod)?;
+    let hash = spec_hash::of(&desired.body);
+    if let Some(annotations) = desired
+        .body
+        .pointer_mut("/metadata/annotations")
+        .and_then(serde_json::Value::as_object_mut)
+    {
+        annotations.insert(labels::SPEC_HASH.to_owned(), hash.into());
+    }
+    Ok(desired)
 }
 
 /// What the parts of a pod are made from.

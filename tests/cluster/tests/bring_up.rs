@@ -7,6 +7,7 @@ use cluster::introspection::Inspector;
 use cluster::transitions::Transitions;
 use cluster::{Bed, NAMESPACE, PASSWORD, pass};
 use control_plane::{Audit, Entry, Mark, chart, wait};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 
@@ -38,6 +39,7 @@ async fn a_bring_up_costs_little_and_a_settled_operator_is_silent() {
     let settled = audit.settle().await.unwrap();
     cost(&audit.writes(begin, &user).unwrap(), names.len());
     events(&bed, &transitions).await;
+    hashes_survive_the_round_trip(&bed).await;
 
     let lines = operator.log_lines().unwrap().len();
     drop(one); // nothing but time is needed, so another test may use it
@@ -59,6 +61,23 @@ async fn a_bring_up_costs_little_and_a_settled_operator_is_silent() {
     inspector.settled(&operator).await.unwrap();
     audit.settle().await.unwrap();
     silent(&audit, after, "after a restart");
+}
+
+/// L-ROLL-04: what the API server made of a pool pod still has the hash that was computed before it was sent.
+async fn hashes_survive_the_round_trip(bed: &Bed) {
+    let pods: Api<Pod> = Api::namespaced(bed.plane.client(), NAMESPACE);
+    let pool = ListParams::default().labels("app.kubernetes.io/component=shard-pool");
+    let pods = pods.list(&pool).await.unwrap().items;
+    assert!(!pods.is_empty());
+    for pod in pods {
+        let hash = pod
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get("multigres.com/spec-hash"));
+        let read = actors::pool::spec_hash::of(&serde_json::to_value(&pod).unwrap());
+        assert_eq!(hash, Some(&read), "{:?}", pod.metadata.name);
+    }
 }
 
 /// Nothing but lease and reviews was written.

@@ -1,0 +1,208 @@
+//! A pod, trimmed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::labels;
+use crate::pool::spec_hash;
+
+/// The slim form of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Condition `Ready` is True.
+    pub ready: bool,
+    /// `status.phase`.
+    pub phase: Box<str>,
+    /// Why it is in trouble: a waiting or terminated reason; None = fine or just starting.
+    pub trouble: Option<Box<str>>,
+    /// The scheduler finds no node for it.
+    pub unschedulable: Option<Unschedulable>,
+    /// `status.podIP`.
+    pub address: Option<Box<str>>,
+    /// `spec.nodeName`.
+    pub node: Option<Box<str>>,
+    /// Of a pool pod without a spec hash of our version: [`spec_hash::common`] of its spec.
+    pub common: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    conditions: Vec<PodCondition>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct PodCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: Option<String>,
+    message: Option<String>,
+    #[serde(rename = "lastTransitionTime")]
+    last_transition_time: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    restart_count: i32,
+    state: ContainerState,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<Reason>,
+    terminated: Option<Reason>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct Reason {
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    node_name: Option<String>,
+}
+
+/// Waiting reasons that count as positive evidence of a broken pod (`lessons.md` L-STAT-05). `ErrImagePull` alternates with
+/// `ImagePullBackOff`, so both count and the phase does not flap.
+const BROKEN: [&str; 8] = [
+    "CrashLoopBackOff",
+    "OOMKilled",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+/// What the scheduler says of a pod whose volumes are being made (kube-scheduler, VolumeBinding plugin).
+const UNBOUND: &str = "unbound immediate PersistentVolumeClaims";
+
+/// A pod without a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Its volumes are not bound yet, which is not the nodes' fault.
+    pub binding: bool,
+}
+
+/// Restarts after which a terminated container counts as looping (`api.md` 4.1).
+const LOOPING_RESTARTS: i32 = 3;
+
+impl Pod {
+    pub(super) fn read(spec: Option<&RawValue>, status: Option<&RawValue>) -> Self {
+        let spec: PodSpec = spec
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default();
+        let status: PodStatus = status
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default();
+        let condition = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
+        let unschedulable = condition("PodScheduled")
+            .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
+            .and_then(|c| {
+                Some(Unschedulable {
+                    since: c.last_transition_time.as_deref()?.parse().ok()?,
+                    binding: c.message.as_deref().is_some_and(|m| m.contains(UNBOUND)),
+                })
+            });
+        let broken = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .find_map(|container| {
+                let waiting = container
+                    .state
+                    .waiting
+                    .as_ref()
+                    .and_then(|w| w.reason.as_deref());
+                match (waiting, &container.state.terminated) {
+                    (Some(reason), _) if BROKEN.contains(&reason) => Some(reason.into()),
+                    (_, Some(_)) if container.restart_count >= LOOPING_RESTARTS => {
+                        Some("CrashLoopBackOff".into())
+                    }
+                    _ => None,
+                }
+            });
+        Self {
+            ready: condition("Ready").is_some_and(|c| c.status == "True"),
+            trouble: broken,
+            unschedulable,
+            phase: status.phase.into(),
+            address: status.pod_ip.map(Into::into),
+            node: spec.node_name.map(Into::into),
+            common: None,
+        }
+    }
+}
+
+/// See [`Pod::common`]. Only pods that the Go operator made are parsed as a whole.
+pub(super) fn common(spec: Option<&RawValue>, metadata: &ObjectMeta) -> Option<u64> {
+    let label = |name: &str| metadata.labels.as_ref()?.get(name).map(String::as_str);
+    let hash = metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(labels::SPEC_HASH));
+    if label(labels::COMPONENT) != Some("shard-pool")
+        || hash.is_some_and(|hash| spec_hash::is_ours(hash))
+    {
+        return None;
+    }
+    let spec: Value = serde_json::from_str(spec?.get()).ok()?;
+    Some(spec_hash::common(&spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Watched;
+    use crate::object::Kind;
+
+    #[test]
+    fn a_crash_looping_sidecar_is_seen() {
+        let json = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+            "status": {"phase": "Pending", "initContainerStatuses": [{"restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}"#;
+        let entry = serde_json::from_str::<Watched>(json)
+            .unwrap()
+            .trim(Kind::Pod)
+            .unwrap();
+        assert_eq!(
+            entry.pod.unwrap().trouble.as_deref(),
+            Some("CrashLoopBackOff")
+        );
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_its_volumes_is_told_from_one_that_finds_no_node() {
+        let read = |message: &str| {
+            let status = serde_json::json!({"phase": "Pending", "conditions": [{
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]});
+            let status = RawValue::from_string(status.to_string()).unwrap();
+            Pod::read(None, Some(&status))
+                .unschedulable
+                .unwrap()
+                .binding
+        };
+        assert!(read(
+            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+        ));
+        assert!(!read("0/3 nodes are available: 3 Insufficient memory."));
+    }
+}
