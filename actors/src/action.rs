@@ -1,5 +1,7 @@
 //! What a decision asks for. An action leaves no choice to whoever executes it (`design.md` 2).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -278,7 +280,7 @@ impl<S> Decision<S> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Want {
     /// The pod.
-    pub pod: Box<str>,
+    pub pod: Arc<str>,
     /// Why.
     pub reason: WantReason,
 }

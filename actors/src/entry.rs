@@ -1,6 +1,6 @@
 //! One observed object, trimmed at the door: no Kubernetes type outlives its event (`design.md` 2, Caches).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::certificate_facts::{self, CertificateFacts};
 use crate::labels;
 use crate::object::{Key, Kind};
+use crate::text::{Texts, shared};
 
 mod pod;
 
@@ -123,15 +124,17 @@ pub struct Entry {
     /// The hash of what was applied last, as the object says.
     pub hash: Option<Box<str>>,
     /// All labels.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
-    /// All annotations but kubectl's copy of the manifest.
-    pub annotations: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
+    /// All annotations but kubectl's copy of the manifest and our own hash (see `hash`).
+    pub annotations: Texts,
     /// Finalizers.
     pub finalizers: Vec<Box<str>>,
     /// The owner references as JSON, for comparison.
-    pub owners: Box<str>,
+    pub owners: Held,
     /// `spec` as JSON, as sent; empty for pods (see `pod`) and for kinds without one.
-    pub spec: Box<str>,
+    pub spec: Held,
+    /// `spec.replicas` of a Deployment or StatefulSet.
+    pub replicas: Option<i64>,
     /// `status` as JSON, for kinds whose status is looked at; empty otherwise.
     pub status: Box<str>,
     /// `data` of ConfigMaps and Secrets: digest per key, never the content.
@@ -152,6 +155,60 @@ pub fn digest(bytes: &[u8]) -> u64 {
         .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
+/// `spec.replicas`.
+fn replicas(spec: Option<&RawValue>) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Spec {
+        replicas: Option<i64>,
+    }
+    serde_json::from_str::<Spec>(spec?.get()).ok()?.replicas
+}
+
+/// The numbers of a workload's status, which are all that is looked at.
+fn counts(status: Option<&RawValue>) -> Box<str> {
+    let all: Value = status
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    let numbers: serde_json::Map<String, Value> = all
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| value.is_number())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Value::Object(numbers).to_string().into()
+}
+
+/// JSON that is held until it was compared.
+#[derive(Debug, Default)]
+pub struct Held(RefCell<Box<str>>);
+
+impl<T: Into<Box<str>>> From<T> for Held {
+    fn from(text: T) -> Self {
+        Self(RefCell::new(text.into()))
+    }
+}
+
+impl Held {
+    /// The value; None when there is no text, or none that fits.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(&self.0.borrow()).ok()
+    }
+
+    /// There is nothing, or nothing any more.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn clear(&self) {
+        self.0.take();
+    }
+}
+
 impl Watched {
     /// The trimmed form; None for an object without name, namespace or uid, which no API server sends.
     pub fn trim(self, kind: Kind) -> Option<Entry> {
@@ -160,20 +217,17 @@ impl Watched {
             common: pod::common(self.spec.as_deref(), &meta),
             ..Pod::read(self.spec.as_deref(), self.status.as_deref())
         });
-        let key = Key::new(kind, meta.namespace.as_deref()?, meta.name.as_deref()?);
-        let mut annotations: BTreeMap<Box<str>, Box<str>> = meta
-            .annotations
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect();
+        let key = Key {
+            kind,
+            namespace: shared(meta.namespace.as_deref()?),
+            name: meta.name.as_deref()?.into(),
+        };
+        let mut annotations = meta.annotations.unwrap_or_default();
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        let hash = annotations.remove(APPLIED_HASH);
         let owners = meta.owner_references.unwrap_or_default();
-        let keeps_status = kind.is_custom()
-            || matches!(
-                kind,
-                Kind::StatefulSet | Kind::Deployment | Kind::Service | Kind::PersistentVolumeClaim
-            );
+        let keeps_status =
+            kind.is_custom() || matches!(kind, Kind::Service | Kind::PersistentVolumeClaim);
         let text = |raw: Option<Box<RawValue>>| {
             raw.map(|raw| String::from(Box::<str>::from(raw)).into_boxed_str())
                 .unwrap_or_default()
@@ -191,14 +245,9 @@ impl Watched {
                 .iter()
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone().into()),
-            hash: annotations.get(APPLIED_HASH).cloned(),
-            labels: meta
-                .labels
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(k, v)| (k.into(), v.into()))
-                .collect(),
-            annotations,
+            hash: hash.map(Into::into),
+            labels: meta.labels.unwrap_or_default().into_iter().collect(),
+            annotations: annotations.into_iter().collect(),
             finalizers: meta
                 .finalizers
                 .unwrap_or_default()
@@ -206,15 +255,19 @@ impl Watched {
                 .map(Into::into)
                 .collect(),
             owners: serde_json::to_string(&owners).unwrap_or_default().into(),
-            spec: if pod.is_some() {
-                Box::default()
-            } else {
-                text(self.spec)
+            replicas: match kind {
+                Kind::Deployment | Kind::StatefulSet => replicas(self.spec.as_deref()),
+                _ => None,
             },
-            status: if keeps_status {
-                text(self.status)
+            spec: if pod.is_some() {
+                Held::default()
             } else {
-                Box::default()
+                text(self.spec).into()
+            },
+            status: match kind {
+                Kind::Deployment | Kind::StatefulSet => counts(self.status.as_deref()),
+                _ if keeps_status => text(self.status),
+                _ => Box::default(),
             },
             certificates: (kind == Kind::Secret)
                 .then(|| certificate_facts::read(self.data.as_ref()?))
@@ -247,6 +300,43 @@ fn data_digest(_kind: Kind, value: &str) -> u64 {
 }
 
 impl Entry {
+    /// The object holds all of the desired one with this fingerprint ([`crate::covers::fingerprint`]). What was only kept to
+    /// find that out goes: a changed object comes as a new entry, and a changed desire is written without looking.
+    pub fn cover(&self, fingerprint: u64) {
+        self.covered.set(fingerprint);
+        let only_compared = matches!(
+            self.key().kind,
+            Kind::StatefulSet
+                | Kind::Deployment
+                | Kind::Service
+                | Kind::PodDisruptionBudget
+                | Kind::Certificate
+        );
+        if only_compared {
+            self.spec.clear();
+            self.owners.clear();
+        }
+    }
+
+    /// About how many bytes of memory this entry takes, shared texts aside.
+    pub fn bytes(&self) -> usize {
+        let data: usize = self
+            .data
+            .keys()
+            .map(|name| name.len() + size_of::<(Box<str>, u64)>())
+            .sum();
+        size_of::<Self>()
+            + self.uid.len()
+            + self.owner.as_ref().map_or(0, |uid| uid.len())
+            + self.hash.as_ref().map_or(0, |hash| hash.len())
+            + self.labels.bytes()
+            + self.annotations.bytes()
+            + self.owners.bytes()
+            + self.spec.bytes()
+            + self.status.len()
+            + data
+    }
+
     /// The key; every entry that came from the server has one.
     pub fn key(&self) -> &Key {
         static NONE: std::sync::LazyLock<Key> =
@@ -268,12 +358,12 @@ impl Entry {
 
     /// A label's value.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.get(name).map(AsRef::as_ref)
+        self.labels.get(name)
     }
 
     /// An annotation's value.
     pub fn annotation(&self, name: &str) -> Option<&str> {
-        self.annotations.get(name).map(AsRef::as_ref)
+        self.annotations.get(name)
     }
 
     /// The status as JSON; null when there is none.
@@ -292,26 +382,26 @@ impl Entry {
     /// The object as JSON, for comparison with a desired one. `data` values are digests.
     pub fn comparable(&self) -> Value {
         let mut metadata = serde_json::Map::new();
-        let strings = |map: &BTreeMap<Box<str>, Box<str>>| {
-            Value::Object(
-                map.iter()
-                    .map(|(k, v)| (k.to_string(), Value::from(v.as_ref())))
-                    .collect(),
-            )
+        let strings = |texts: &Texts| -> serde_json::Map<String, Value> {
+            texts
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect()
         };
-        metadata.insert("labels".into(), strings(&self.labels));
-        metadata.insert("annotations".into(), strings(&self.annotations));
+        let mut annotations = strings(&self.annotations);
+        if let Some(hash) = &self.hash {
+            annotations.insert(APPLIED_HASH.to_owned(), (**hash).into());
+        }
+        metadata.insert("labels".into(), strings(&self.labels).into());
+        metadata.insert("annotations".into(), annotations.into());
         metadata.insert(
             "ownerReferences".into(),
-            serde_json::from_str(&self.owners).unwrap_or(Value::Null),
+            self.owners.read().unwrap_or(Value::Null),
         );
         let mut body = serde_json::Map::new();
         body.insert("metadata".into(), Value::Object(metadata));
         if !self.spec.is_empty() {
-            body.insert(
-                "spec".into(),
-                serde_json::from_str(&self.spec).unwrap_or(Value::Null),
-            );
+            body.insert("spec".into(), self.spec.read().unwrap_or(Value::Null));
         }
         if !self.data.is_empty() {
             let data = self
@@ -392,5 +482,34 @@ mod tests {
             .requests
             .unwrap();
         assert_eq!(requests["cpu"].0, "1");
+    }
+
+    #[test]
+    fn what_was_only_kept_for_comparison_goes_once_it_was_compared() {
+        let body = |replicas: usize| {
+            let json = serde_json::json!({
+                "metadata": {"name": "w", "namespace": "n", "uid": "u", "resourceVersion": "1",
+                             "annotations": {APPLIED_HASH: "h"}},
+                "spec": {"replicas": replicas, "template": {"x": "y".repeat(1000)}},
+                "status": {"readyReplicas": 1, "conditions": [{"type": "Available", "status": "True"}]},
+            });
+            serde_json::from_value::<Watched>(json)
+                .unwrap()
+                .trim(Kind::Deployment)
+                .unwrap()
+        };
+        let entry = body(2);
+        let before = entry.bytes();
+        assert!(before > 1000);
+        assert_eq!(
+            entry.comparable()["metadata"]["annotations"][APPLIED_HASH],
+            "h"
+        );
+        entry.cover(7);
+        assert!(entry.bytes() < before - 1000);
+        assert_eq!(
+            (entry.replicas, entry.status_number("readyReplicas")),
+            (Some(2), 1)
+        );
     }
 }

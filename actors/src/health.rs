@@ -31,11 +31,7 @@ impl Replicas {
                 .and_then(serde_json::Value::as_i64)
                 .unwrap_or_default()
         };
-        let spec: serde_json::Value = serde_json::from_str(&entry.spec).unwrap_or_default();
-        let wanted = spec
-            .get("replicas")
-            .and_then(serde_json::Value::as_i64)
-            .unwrap_or(1);
+        let wanted = entry.replicas.unwrap_or(1);
         Self {
             wanted,
             total: number("replicas"),

@@ -33,6 +33,7 @@ pub mod store;
 pub mod stub;
 pub mod supervisor;
 pub mod tablegroup;
+pub mod text;
 pub mod tls;
 pub mod topology;
 pub mod toposerver;

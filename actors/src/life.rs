@@ -21,7 +21,10 @@ use crate::supervisor::Exited;
 use crate::world::World;
 
 /// Decisions kept for introspection.
-const HISTORY: usize = 8;
+const HISTORY: usize = 5;
+
+/// Actions named of one of them; there are hundreds of actors, and a first decision has dozens of actions.
+const NAMED: usize = 12;
 
 /// Messages that may wait. A Wake that finds no place is made up for by what is in its place; a Report is told again.
 const MAILBOX: usize = 16;
@@ -38,6 +41,8 @@ struct Recorded {
     at: Timestamp,
     inputs: Vec<String>,
     actions: Vec<(&'static str, String, String)>,
+    /// Actions beyond those that are named.
+    more: usize,
 }
 
 /// The shell of an actor.
@@ -208,7 +213,8 @@ impl<R: Room> Life<R> {
         self.history.push_back(Recorded {
             at,
             inputs: decision.inputs.clone(),
-            actions: decision.actions.iter().map(action).collect(),
+            actions: decision.actions.iter().take(NAMED).map(action).collect(),
+            more: decision.actions.len().saturating_sub(NAMED),
         });
         while self.history.len() > HISTORY {
             self.history.pop_front();

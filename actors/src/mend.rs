@@ -82,7 +82,7 @@ fn differing<'a>(
 
 /// The whole list with our reference as wanted; those of others stay.
 fn owners(observed: &Entry, wanted: Option<&Value>, me: &str) -> Option<Value> {
-    let present: Vec<Value> = serde_json::from_str(&observed.owners).unwrap_or_default();
+    let present: Vec<Value> = observed.owners.read().unwrap_or_default();
     let is_ours = |owner: &&Value| owner.get("uid").and_then(Value::as_str) == Some(me);
     let mut owners: Vec<Value> = present.iter().filter(|o| !is_ours(o)).cloned().collect();
     match wanted.and_then(Value::as_array) {
@@ -109,6 +109,7 @@ fn guarded(observed: &Entry, mut patch: Map<String, Value>) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::object::Key;
+    use crate::text::Texts;
 
     fn owner(uid: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "Shard", "name": "s", "uid": uid, "controller": true})
@@ -126,10 +127,7 @@ mod tests {
             key: Some(Key::new(kind, "n", "a")),
             uid: "u".into(),
             version: 7,
-            labels: labels
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect(),
+            labels: labels.iter().copied().collect(),
             owners: owners.to_string().into(),
             ..Entry::default()
         }
@@ -153,9 +151,9 @@ mod tests {
             json!({"uid": "u", "resourceVersion": "7", "labels": {"b": "2"}, "annotations": {"c": "3"}})
         );
         let mut whole = observed(Kind::Pod, &[("a", "1"), ("b", "2")], &json!([]));
-        whole.annotations.insert("c".into(), "3".into());
+        whole.annotations = [("c", "3")].into_iter().collect();
         assert_eq!(metadata(&whole, &wanted, "me"), None);
-        whole.annotations.clear();
+        whole.annotations = Texts::default();
         whole.deleting = true;
         assert_eq!(metadata(&whole, &wanted, "me"), None);
     }

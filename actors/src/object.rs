@@ -1,6 +1,7 @@
 //! Names of the objects we handle, and the desired form of those we create.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -161,9 +162,9 @@ pub struct Key {
     /// The kind.
     pub kind: Kind,
     /// The namespace; every kind we handle is namespaced.
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// The name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
 }
 
 impl Key {

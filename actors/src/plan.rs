@@ -73,7 +73,7 @@ impl<'a, S> Plan<'a, S> {
                 },
             );
         } else if covers::covers(&entry.comparable(), &desired) {
-            entry.covered.set(fingerprint);
+            entry.cover(fingerprint);
         } else {
             let uid = entry.uid.clone();
             self.decision.act(

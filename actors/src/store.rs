@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::entry::Entry;
 use crate::object::{Key, Kind};
+use crate::text::shared;
 
 /// Namespace and name of a MultigresCluster: objects that one decision may look at together.
-pub type Group = (Box<str>, Box<str>);
+pub type Group = (Arc<str>, Arc<str>);
 
 /// Deleted UIDs that are remembered, so that a late event cannot bring an object back to life.
 const TOMBSTONES: usize = 4096;
@@ -95,11 +97,13 @@ impl Store {
         self.by_uid.values().filter_map(|key| self.get(key))
     }
 
-    /// How many objects are held, by kind.
-    pub fn census(&self) -> BTreeMap<Kind, usize> {
+    /// How many objects are held and about how many bytes of memory they take, by kind.
+    pub fn census(&self) -> BTreeMap<Kind, (usize, usize)> {
         let mut census = BTreeMap::new();
-        for key in self.objects.keys() {
-            *census.entry(key.kind).or_insert(0) += 1;
+        for (key, (entry, _)) in &self.objects {
+            let (count, bytes) = census.entry(key.kind).or_insert((0, 0));
+            *count += 1;
+            *bytes += entry.bytes() + key.name.len();
         }
         census
     }
@@ -143,7 +147,7 @@ impl Store {
             return (key.namespace.clone(), key.name.clone());
         }
         if key.kind.is_template() {
-            return (key.namespace.clone(), Box::default());
+            return (key.namespace.clone(), Arc::default());
         }
         let by_owner = || {
             let owner = self.by_uid.get(entry.owner.as_ref()?)?;
@@ -152,14 +156,14 @@ impl Store {
         let by_label = || {
             Some((
                 key.namespace.clone(),
-                entry.label("app.kubernetes.io/instance")?.into(),
+                shared(entry.label("app.kubernetes.io/instance")?),
             ))
         };
         by_owner()
             .or_else(by_label)
             .or_else(|| known.cloned())
             .or_else(|| asked_by.cloned())
-            .unwrap_or_else(|| (key.namespace.clone(), Box::default()))
+            .unwrap_or_else(|| (key.namespace.clone(), Arc::default()))
     }
 
     /// The object of this name and, when given, UID is gone.
@@ -265,7 +269,7 @@ impl Store {
 
     /// The templates of a namespace.
     pub fn templates(&self, namespace: &str) -> Vec<Rc<Entry>> {
-        let mut group = self.group(&(namespace.into(), Box::default()));
+        let mut group = self.group(&(namespace.into(), Arc::default()));
         group.retain(|entry| entry.key().kind.is_template());
         group
     }
@@ -317,7 +321,7 @@ mod tests {
             key: Some(Key::new(Kind::Service, "n", name)),
             uid: uid.into(),
             version,
-            labels: BTreeMap::from([("app.kubernetes.io/instance".into(), "c".into())]),
+            labels: [("app.kubernetes.io/instance", "c")].into_iter().collect(),
             ..Entry::default()
         }
     }
@@ -351,7 +355,7 @@ mod tests {
         store.observe(entry("a", "u", 5), None);
         store.observe(
             Entry {
-                labels: BTreeMap::new(),
+                labels: Default::default(),
                 ..entry("a", "u", 6)
             },
             None,

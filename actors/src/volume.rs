@@ -69,7 +69,7 @@ pub fn follow<S>(plan: &mut Plan<'_, S>, claim: &Rc<Entry>, reference: Option<Va
 
 /// Grows a claim to the desired size; what cannot be done is told in `decision.volumes`.
 pub fn resize<S>(plan: &mut Plan<'_, S>, claim: &Entry, desired: &Desired) {
-    let observed: Value = serde_json::from_str(&claim.spec).unwrap_or_default();
+    let observed: Value = claim.spec.read().unwrap_or_default();
     let wanted = desired.body.get("spec").unwrap_or(&Value::Null);
     fixed(plan, claim, &observed, wanted);
     let size = |spec: &Value| {

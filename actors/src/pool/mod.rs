@@ -39,7 +39,7 @@ impl Room for PoolRoom {
 
 /// The actors a Shard needs: one per pool × cell of its spec.
 pub fn seats(shard: &Entry) -> Vec<ActorId> {
-    let Ok(spec) = serde_json::from_str::<crds::ShardSpec>(&shard.spec) else {
+    let Some(spec) = shard.spec.read::<crds::ShardSpec>() else {
         return Vec::new();
     };
     let pairs = spec

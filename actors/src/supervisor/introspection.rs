@@ -1,6 +1,7 @@
 //! Questions from outside, answered from the actors' state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -47,7 +48,7 @@ impl Handler<Question> for Supervisor {
 
     fn handle(&mut self, Question(inspection): Question, _: &mut Self::Context) -> Self::Result {
         let store = self.world.store.borrow();
-        let group = |namespace: &str, name: &str| (Box::from(namespace), Box::from(name));
+        let group = |namespace: &str, name: &str| (Arc::from(namespace), Arc::from(name));
         let wanted: Option<BTreeSet<Box<str>>> = match &inspection {
             Inspection::Actors => None,
             Inspection::Cluster { namespace, name } => Some(
@@ -72,7 +73,8 @@ impl Handler<Question> for Supervisor {
         let process = json!({
             "leader": executor.leads(), "synced": self.world.synced.get(), "writes": executor.writes,
             "window": executor.window(), "underWay": executor.lanes().running(), "waiting": executor.lanes().waiting(),
-            "objects": store.census().into_iter().map(|(kind, n)| (kind.name(), n)).collect::<BTreeMap<_, _>>(),
+            "objects": store.census().into_iter().map(|(kind, (count, _))| (kind.name(), count)).collect::<BTreeMap<_, _>>(),
+            "bytes": store.census().into_iter().map(|(kind, (_, bytes))| (kind.name(), bytes)).collect::<BTreeMap<_, _>>(),
             "findings": &*self.world.findings.borrow(),
         });
         let whole = wanted.is_none();

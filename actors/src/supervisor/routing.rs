@@ -210,10 +210,7 @@ mod tests {
         let entry = |kind, uid: &str, labels: &[(&str, &str)]| Entry {
             key: Some(Key::new(kind, "n", uid)),
             uid: uid.into(),
-            labels: labels
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect(),
+            labels: labels.iter().copied().collect(),
             ..Entry::default()
         };
         let place = [
