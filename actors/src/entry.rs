@@ -306,11 +306,7 @@ impl Entry {
         self.covered.set(fingerprint);
         let only_compared = matches!(
             self.key().kind,
-            Kind::StatefulSet
-                | Kind::Deployment
-                | Kind::Service
-                | Kind::PodDisruptionBudget
-                | Kind::Certificate
+            Kind::StatefulSet | Kind::Deployment | Kind::PodDisruptionBudget | Kind::Certificate
         );
         if only_compared {
             self.spec.clear();
