@@ -1,7 +1,7 @@
 //! What the operator owns of a cluster: of each object the fields that our field managers hold, with names, UIDs and instants
 //! taken out, so that two clusters of one spec can be compared field by field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -141,19 +141,21 @@ impl Snapshot {
         Ok(Self { objects })
     }
 
-    /// Names of objects whose controller is gone, or that have none though they must.
+    /// Names of objects none of whose owners is there, the clusters themselves left out.
     pub fn orphans(&self) -> Vec<String> {
-        let alive: Vec<&str> = self
+        let alive: BTreeSet<&str> = self
             .objects
             .iter()
             .map(|(_, object)| text(object, "/metadata/uid"))
             .collect();
+        let owned = |object: &Value| {
+            let owners = object.pointer("/metadata/ownerReferences");
+            let mut owners = owners.and_then(Value::as_array).into_iter().flatten();
+            owners.any(|owner| alive.contains(text(owner, "/uid")))
+        };
         self.objects
             .iter()
-            .filter(|(kind, _)| *kind != "MultigresCluster")
-            .filter(|(_, object)| {
-                controller(object).is_none_or(|owner| !alive.contains(&text(owner, "/uid")))
-            })
+            .filter(|(kind, object)| *kind != "MultigresCluster" && !owned(object))
             .map(|(kind, object)| format!("{kind}/{}", text(object, "/metadata/name")))
             .collect()
     }
