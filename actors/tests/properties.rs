@@ -271,7 +271,7 @@ enum Move {
     Submit(u8, u8, u64),
     Start,
     Finish(usize),
-    Clear,
+    Clear(bool),
     Forget(u8),
 }
 
@@ -280,7 +280,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => (0..3_u8, 0..8_u8, 0..3_u64).prop_map(|(actor, lane, version)| Move::Submit(actor, lane, version)),
         4 => Just(Move::Start),
         4 => (0..8_usize).prop_map(Move::Finish),
-        1 => Just(Move::Clear),
+        1 => any::<bool>().prop_map(Move::Clear),
         1 => (0..3_u8).prop_map(Move::Forget),
     ];
     prop::collection::vec(one, 1..60)
@@ -369,14 +369,18 @@ fn lanes_run_one_request_each_and_the_newest_waits() {
                         }
                     }
                 }
-                Move::Clear => {
+                Move::Clear(false) => {
                     lanes.clear();
                     waiting.clear();
+                }
+                Move::Clear(true) => {
+                    lanes.clear_writes();
+                    waiting.retain(|_, (_, planned)| !planned.action.writes());
                 }
                 Move::Forget(actor) => {
                     let actor = ActorId::custom(Kind::Shard, &actor.to_string());
                     lanes.forget(&actor);
-                    waiting.retain(|_, (of, _)| *of != actor);
+                    waiting.retain(|_, (of, planned)| *of != actor || !planned.action.writes());
                 }
             }
             prop_assert_eq!(lanes.running(), running.len());
