@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::entry::digest;
 use crate::object::Desired;
+use crate::quantity::billionths;
 
 /// Lists in which others may have items of their own, with the key by which ours are found. Any other list is ours as a whole:
 /// equal length, compared element by element, so that an item somebody added is seen and taken out.
@@ -172,41 +173,13 @@ fn scalar(observed: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// A quantity as a number of thousandths, or its text when it is none.
+/// A quantity as a number of billionths, or its text when it is none.
 fn quantity(value: &Value) -> Result<i128, String> {
     let text = match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        other => return Err(other.to_string()),
+        other => other.to_string(),
     };
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+'))
-        .unwrap_or(text.len());
-    let (digits, suffix) = text.split_at(split);
-    let scale: i128 = match suffix {
-        "" => 1000,
-        "m" => 1,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "P" => 1_000_000_000_000_000_000,
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        "Ti" => 1000 << 40,
-        "Pi" => 1000 << 50,
-        _ => return Err(text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let places = u32::try_from(fraction.len()).map_err(|_| text.clone())?;
-    let number: i128 = format!("{whole}{fraction}")
-        .parse()
-        .map_err(|_| text.clone())?;
-    number
-        .checked_mul(scale)
-        .and_then(|product| product.checked_div(10_i128.checked_pow(places)?))
-        .ok_or(text)
+    billionths(&text).ok_or(text)
 }
 
 #[cfg(test)]

@@ -2,6 +2,11 @@
 
 /// A Kubernetes quantity in thousandths, rounded down; `None` when it is not one.
 pub fn thousandths(quantity: &str) -> Option<i64> {
+    i64::try_from(billionths(quantity)? / 1_000_000).ok()
+}
+
+/// A Kubernetes quantity in billionths, the finest it can say; `None` when it is not one.
+pub fn billionths(quantity: &str) -> Option<i128> {
     let quantity = quantity.trim();
     let split = quantity
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
@@ -9,35 +14,38 @@ pub fn thousandths(quantity: &str) -> Option<i64> {
     let (number, suffix) = quantity.split_at_checked(split)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let scale = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let (times, over): (i128, i128) = match suffix {
-        "n" => (1, 1_000_000),
-        "u" => (1, 1_000),
-        "m" => (1, 1),
-        "" => (1_000, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000_000, 1),
-        "Ki" => (1_000 << 10, 1),
-        "Mi" => (1_000 << 20, 1),
-        "Gi" => (1_000 << 30, 1),
-        "Ti" => (1_000 << 40, 1),
-        "Pi" => (1_000 << 50, 1),
-        "Ei" => (1_000i128 << 60, 1),
+    let places = i32::try_from(fraction.len()).ok()?;
+    let binary = |power: u32| digits.checked_mul(1_000_000_000_i128.checked_shl(power)?);
+    let decimal = |power: i32| (digits, power);
+    let (amount, power) = match suffix {
+        "n" => decimal(0),
+        "u" => decimal(3),
+        "m" => decimal(6),
+        "" => decimal(9),
+        "k" => decimal(12),
+        "M" => decimal(15),
+        "G" => decimal(18),
+        "T" => decimal(21),
+        "P" => decimal(24),
+        "E" => decimal(27),
+        "Ki" => (binary(10)?, 0),
+        "Mi" => (binary(20)?, 0),
+        "Gi" => (binary(30)?, 0),
+        "Ti" => (binary(40)?, 0),
+        "Pi" => (binary(50)?, 0),
+        "Ei" => (binary(60)?, 0),
         exponent => {
             let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let factor = 10i128.checked_pow(power.unsigned_abs())?;
-            if power < 0 {
-                (1_000, factor)
-            } else {
-                (factor.checked_mul(1_000)?, 1)
-            }
+            decimal(power.checked_add(9)?)
         }
     };
-    i64::try_from(digits.checked_mul(times)? / over.checked_mul(scale)?).ok()
+    let power = power.checked_sub(places)?;
+    let factor = 10_i128.checked_pow(power.unsigned_abs())?;
+    if power < 0 {
+        amount.checked_div(factor)
+    } else {
+        amount.checked_mul(factor)
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +60,9 @@ mod tests {
             ("1.5Gi", Some(1_610_612_736_000)),
             ("1e3", Some(1_000_000)),
             ("500u", Some(0)),
+            ("1500n", Some(0)),
+            ("1.5e-3", Some(1)),
+            ("2E", None),
             ("10foo", None),
             ("", None),
         ] {

@@ -118,17 +118,21 @@ impl Store {
             return Change::None;
         }
         let previous = self.objects.get(&key);
+        // Versions of one kind are of one sequence, so this also tells a successor from the object it replaced.
         if let Some((known, _)) = previous
-            && known.uid == entry.uid
             && known.version >= entry.version
         {
             return Change::None;
         }
         let group = self.home(&entry, previous.map(|(_, group)| group), asked_by);
-        if let Some((known, old)) = self.objects.get(&key)
-            && (known.uid != entry.uid || *old != group)
-        {
-            self.drop_object(&key.clone());
+        if let Some((known, old)) = self.objects.get(&key) {
+            let replaced = (known.uid != entry.uid).then(|| known.uid.clone());
+            if replaced.is_some() || *old != group {
+                self.drop_object(&key);
+            }
+            if let Some(uid) = replaced {
+                self.bury(uid);
+            }
         }
         if key.kind.is_custom() {
             self.by_uid.insert(entry.uid.clone(), key.clone());

@@ -126,9 +126,9 @@ impl Executor {
         self.pump();
     }
 
-    /// Drops everything not yet sent.
+    /// Drops every write that was not sent yet.
     pub fn clear(&mut self) {
-        self.lanes.clear();
+        self.lanes.clear_writes();
     }
 
     /// Stops sending writes for good.

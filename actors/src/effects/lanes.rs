@@ -102,25 +102,26 @@ impl Lanes {
         }
     }
 
-    /// Forgets everything that was not sent: leadership is lost or the process ends.
+    /// Forgets everything that was not sent: the process ends.
     pub fn clear(&mut self) {
-        self.ready.clear();
-        self.tracks.retain(|_, track| {
-            track.waiting = None;
-            track.running.is_some()
-        });
+        self.keep(|_| false);
     }
 
-    /// Drops what an actor has waiting, since its resource is gone.
+    /// Forgets writes that were not sent: leadership is lost, and whoever leads decides anew. Nobody repeats a read.
+    pub fn clear_writes(&mut self) {
+        self.keep(|job| !job.planned.action.writes());
+    }
+
+    /// Forgets the writes that an actor has waiting, since its resource is gone. What it wanted to know is still of use: that
+    /// one of its objects is gone too, or what is in a Secret that others refer to.
     pub fn forget(&mut self, actor: &ActorId) {
+        self.keep(|job| job.actor != *actor || !job.planned.action.writes());
+    }
+
+    fn keep(&mut self, keep: impl Fn(&Job) -> bool) {
         let ready = &mut self.ready;
         self.tracks.retain(|lane, track| {
-            if track
-                .waiting
-                .as_ref()
-                .is_some_and(|job| job.actor == *actor)
-                && let Some(job) = track.waiting.take()
-            {
+            if let Some(job) = track.waiting.take_if(|job| !keep(job)) {
                 ready.remove(&(job.planned.action.urgency(), job.number, lane.clone()));
             }
             track.running.is_some() || track.waiting.is_some()

@@ -6,7 +6,7 @@ use actix::prelude::*;
 use jiff::Timestamp;
 
 use super::Supervisor;
-use crate::action::Planned;
+use crate::action::{Action, Planned};
 use crate::covers;
 use crate::effects::executor::{Answer, Found};
 use crate::effects::kubernetes::Failure;
@@ -29,6 +29,8 @@ impl Supervisor {
             Ok(Found::Gone) if referred => {
                 self.world.store.borrow_mut().learn_reference(&key, None);
             }
+            // A Secret that nobody refers to any more: none of our objects.
+            Ok(Found::Object(_)) if self.unasked(&answer.job.planned.action) => {}
             Ok(Found::Object(entry)) => {
                 self.found(&id, &key, *entry, answer.job.planned.action.puts(), ctx);
             }
@@ -64,6 +66,11 @@ impl Supervisor {
                 let _ = idle.send(());
             }
         }
+    }
+
+    /// A read of something that is neither known nor referred to.
+    fn unasked(&self, action: &Action) -> bool {
+        !action.writes() && self.world.store.borrow().get(action.lane().0).is_none()
     }
 
     /// A failed write is decided anew; a failed read is not, since what it would have told is still unknown.

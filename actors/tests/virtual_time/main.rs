@@ -27,3 +27,4 @@ mod bring_up;
 mod edits;
 mod rebuild;
 mod restarts;
+mod waiting_reads;

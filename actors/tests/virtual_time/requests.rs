@@ -166,6 +166,7 @@ fn read(state: &State, call: &Call) -> Request {
         manager: manager.unwrap_or_default().to_owned(),
         body,
         code: 0,
+        version: state.version(),
         changed: false,
     }
 }

@@ -34,6 +34,8 @@ pub struct Request {
     pub body: Value,
     /// HTTP status of the answer, whether it arrived or not; 0 while it hangs.
     pub code: u16,
+    /// The newest resource version when it arrived.
+    pub version: u64,
     /// The store changed.
     pub changed: bool,
 }

@@ -211,7 +211,9 @@ impl Watches {
             }
             self.send(vec![Inflow::Listed(kind, epoch)]).await?;
         }
-        self.send(versions).await
+        // These are followed apart and never listed anew.
+        self.send(if epoch == 0 { versions } else { Vec::new() })
+            .await
     }
 }
 
