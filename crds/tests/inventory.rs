@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 const DIFFERENT: [(&str, &str, &str); 0] = [];
 
 /// Entries that the reference does not have: kind, path of the topmost one, reason.
-const ADDED: [(&str, &str, &str); 3] = [
+const ADDED: [(&str, &str, &str); 10] = [
     (
         "Shard",
         "status.disruption",
@@ -33,6 +33,41 @@ const ADDED: [(&str, &str, &str); 3] = [
         "Shard",
         "status.members",
         "role, serving state and cohort of every member",
+    ),
+    (
+        "Cell",
+        "spec.globalTopoServer.caSecret",
+        "the CA for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "Cell",
+        "spec.globalTopoServer.clientCertSecret",
+        "the client certificate for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "TableGroup",
+        "spec.globalTopoServer.caSecret",
+        "the CA for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "TableGroup",
+        "spec.globalTopoServer.clientCertSecret",
+        "the client certificate for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "Shard",
+        "spec.globalTopoServer.caSecret",
+        "the CA for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "Shard",
+        "spec.globalTopoServer.clientCertSecret",
+        "the client certificate for an external store reaches the processes that talk to it (workloads.md T36)",
+    ),
+    (
+        "TopoServer",
+        "spec.images",
+        "pull policy and Secrets reach etcd too (workloads.md T8)",
     ),
 ];
 
