@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 
 /// Prefixes of the variables that decide what clusters get by default: images and telemetry.
-const DEFAULTS: [&str; 2] = ["MULTIGRES_IMAGE_", "OTEL_"];
+const DEFAULTS: [&str; 3] = ["MULTIGRES_IMAGE_", "MULTIGRES_CERTIFICATE_", "OTEL_"];
 
 /// Shortest lease: below it one slow answer of the API server costs the leadership.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
@@ -127,7 +127,7 @@ pub struct Environment {
     pub name: String,
     /// Holder of the Lease (`POD_UID`, so that a restarted container takes its own Lease back at once).
     pub identity: String,
-    /// `MULTIGRES_IMAGE_*` and `OTEL_*` variables that are set.
+    /// `MULTIGRES_IMAGE_*`, `MULTIGRES_CERTIFICATE_*` and `OTEL_*` variables that are set.
     pub defaults: BTreeMap<String, String>,
 }
 

@@ -98,6 +98,21 @@ pub fn progress(phase: Phase, message: &str, obstacles: &[Obstacle]) -> [Conditi
     ]
 }
 
+/// What was asked of volumes and cannot be done: one condition, with the reason of the first.
+pub fn volume_change_held<'a>(told: impl Iterator<Item = &'a Obstacle>) -> Option<Condition> {
+    let mut told: Vec<&Obstacle> = told.collect();
+    told.sort_by(|a, b| a.message.cmp(&b.message));
+    let first = told.first()?;
+    let messages: Vec<&str> = told.iter().map(|one| one.message.as_str()).collect();
+    let message = messages.join("; ");
+    Some(Condition::new(
+        "VolumeChangeHeld",
+        true,
+        first.reason,
+        message,
+    ))
+}
+
 /// `status` with these conditions in place of its own of the same types; transition times come from `before` where the value
 /// did not change.
 pub fn with_conditions(

@@ -15,7 +15,7 @@ use crate::labels;
 use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::pool;
-use crate::status::{Computed, Condition, Obstacle, Phase, kstatus};
+use crate::status::{Computed, Condition, Obstacle, Phase, kstatus, volume_change_held};
 
 /// Pods of all pools: wanted by the spec, and ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,11 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key])
         )
     });
     conditions.extend(wants(plan, shard));
-    conditions.extend(volumes(plan));
+    let reports = plan.observed.wants.values();
+    let volumes = reports.flat_map(|report| &report.volumes);
+    conditions.extend(volume_change_held(
+        plan.decision.volumes.iter().chain(volumes),
+    ));
     let (expiry, expires) = shard
         .map(|shard| secrets::expiry(observed, shard, plan.now()))
         .unwrap_or_default();
@@ -131,27 +135,6 @@ fn obstacles(plan: &Plan<'_, State>) -> Vec<Obstacle> {
             stalled.into_iter().chain(report.obstacles.iter().cloned())
         });
     plan.obstacles.iter().cloned().chain(of_pools).collect()
-}
-
-/// What was asked of volumes and cannot be done: one condition, with the reason of the first.
-fn volumes(plan: &Plan<'_, State>) -> Option<Condition> {
-    let reports = plan.observed.wants.values();
-    let mut told: Vec<&Obstacle> = plan
-        .decision
-        .volumes
-        .iter()
-        .chain(reports.flat_map(|report| &report.volumes))
-        .collect();
-    told.sort_by(|a, b| a.message.cmp(&b.message));
-    let first = told.first()?;
-    let messages: Vec<&str> = told.iter().map(|one| one.message.as_str()).collect();
-    let message = messages.join("; ");
-    Some(Condition::new(
-        "VolumeChangeHeld",
-        true,
-        first.reason,
-        message,
-    ))
 }
 
 fn orch_ready(plan: &Plan<'_, State>, multiorch: &[Key]) -> bool {

@@ -21,7 +21,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         return plan.decision;
     }
     let mut wanted = Vec::new();
-    let mut held = Vec::new();
+    let mut held = None;
     let key = Key::new(
         Kind::StatefulSet,
         &observed.me.key().namespace,
@@ -31,7 +31,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     match observed.me.typed::<crds::TopoServer>() {
         Err(error) => plan.unbuildable(&error),
         Ok(mut server) => {
-            held.extend(volumes::hold(&mut server, existing.map(Rc::as_ref)));
+            held = volumes::hold(&mut server, existing.map(Rc::as_ref));
             match objects::render(&server) {
                 Err(error) => plan.unbuildable(&error),
                 Ok(objects) => wanted = objects,
@@ -51,9 +51,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         plan.keep(desired.clone());
     }
     plan.refusals();
-    let volumes = std::mem::take(&mut plan.decision.volumes);
-    held.extend(volumes.into_iter().map(|told| told.message));
-    let computed = status::compute(&plan, &wanted, &held);
+    let computed = status::compute(&plan, &wanted, held.as_deref());
     plan.conclude(computed)
 }
 

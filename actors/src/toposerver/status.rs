@@ -7,10 +7,10 @@ use super::objects::headless_name;
 use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
-use crate::status::{Computed, Condition, Phase, progress};
+use crate::status::{Computed, Condition, Phase, progress, volume_change_held};
 
-/// Computes the status from the StatefulSet and its pods; `held` is what of the spec cannot be put in force.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: &[String]) -> Computed {
+/// Computes the status from the StatefulSet and its pods; `held` is what of its members cannot follow the spec.
+pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: Option<&str>) -> Computed {
     let set = wanted
         .iter()
         .find(|desired| desired.key.kind == Kind::StatefulSet);
@@ -40,15 +40,9 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: &[String]) -> C
     };
     let mut conditions = vec![Condition::new("Ready", ready, reason, &*message)];
     conditions.extend(progress(phase, &message, &plan.obstacles));
-    if !held.is_empty() {
-        let text = held.join("; ");
-        conditions.push(Condition::new(
-            "ChangeHeld",
-            true,
-            "CannotChangeInPlace",
-            text,
-        ));
-    }
+    conditions
+        .extend(held.map(|held| Condition::new("MemberChangeHeld", true, "MembersAreFixed", held)));
+    conditions.extend(volume_change_held(plan.decision.volumes.iter()));
     let mut fields = Map::new();
     fields.insert("peerService".into(), Value::from(headless_name(&name)));
     fields.insert("clientService".into(), Value::from(name));

@@ -320,8 +320,15 @@ fn what_running_members_cannot_change_is_told_and_not_tried() {
         desk.objects[&made]["spec"]["resources"]["requests"]["storage"], "2Gi",
         "a volume can grow"
     );
-    let held = Some(("True".to_owned(), "CannotChangeInPlace".to_owned()));
-    assert_eq!(desk.condition(&server, "ChangeHeld"), held);
+    let reason = |desk: &Desk, kind: &str| desk.condition(&server, kind).map(|(_, reason)| reason);
+    assert_eq!(
+        reason(&desk, "MemberChangeHeld").as_deref(),
+        Some("MembersAreFixed")
+    );
+    assert_eq!(
+        reason(&desk, "VolumeChangeHeld").as_deref(),
+        Some("FieldIsFixed")
+    );
     let status = desk.status(&server).to_string();
     for told in ["etcd keeps its 3 members", "keeps its storageClassName"] {
         assert!(status.contains(told), "{told}: {status}");
@@ -332,8 +339,9 @@ fn what_running_members_cannot_change_is_told_and_not_tried() {
         &json!({"spec": {"globalTopoServer": {"etcd": etcd}}}),
     );
     desk.bring_up();
+    assert_eq!(reason(&desk, "MemberChangeHeld"), None);
     assert_eq!(
-        desk.condition(&server, "ChangeHeld"),
+        reason(&desk, "VolumeChangeHeld"),
         None,
         "the same size in other words"
     );
