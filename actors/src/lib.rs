@@ -24,6 +24,7 @@ pub mod object;
 pub mod operator;
 pub mod plan;
 pub mod pool;
+pub mod proto;
 pub mod quantity;
 pub mod room;
 pub mod secrets;
