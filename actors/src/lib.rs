@@ -36,6 +36,7 @@ pub mod supervisor;
 pub mod tablegroup;
 pub mod tls;
 pub mod topology;
+pub mod topology_store;
 pub mod toposerver;
 pub mod volume;
 pub mod workload;
