@@ -3,8 +3,8 @@
 
 use thiserror::Error;
 
-/// Deeper nesting of groups than any message has.
-const GROUP_DEPTH: usize = 32;
+/// Deepest nesting of groups; decoders refuse more.
+const GROUP_DEPTH: usize = 100;
 /// Largest field number that protobuf allows.
 const LARGEST_NUMBER: u64 = (1 << 29) - 1;
 
