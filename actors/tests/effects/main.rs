@@ -1,4 +1,11 @@
 //! Effects against what they talk to: a real etcd, and a gRPC server with the data plane's services. Loopback only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
 
 mod certificates;
 mod dataplane;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actors::proto::clustermetadata as wire;
+use actors::proto::multiorch::ShardStatusResponse;
 use actors::proto::multipoolermanagerdata as manager;
+use actors::shard::backup::{self, Known};
 use actors::shard::members::{
     self, Decision, Found, Health, Heard, Input, Members, Pod, Postgres, Role,
 };
@@ -13,7 +15,7 @@ use actors::topology_store::record::{Lifecycle, ProcessId, Rule};
 use actors::topology_store::view::{View, Views};
 use jiff::SignedDuration;
 
-use crate::samples::{at, id, pooler, pooler_item, real};
+use crate::samples::{answer, at, id, pooler, pooler_item, real};
 
 const ROOT: &str = "/multigres/zone1";
 
@@ -441,4 +443,65 @@ fn wal_positions() {
         assert_eq!(members::lsn(text), None, "{text:?}");
     }
     assert!(members::FRESH == SignedDuration::from_secs(15));
+}
+
+/// What real poolers answered: leader and followers, their rule, and that nothing of it is lost on the way to a decision.
+#[test]
+fn real_answers_of_a_settled_shard() {
+    let who = |name: &str| ProcessId::new("zone-a", name);
+    let leader = members::health(&answer("Status of the leader"));
+    assert_eq!(leader.id, Some(who("p-18cef458")));
+    assert!(leader.ready && leader.primary_ready && leader.initialized && leader.eligible);
+    assert_eq!(leader.postgres, Postgres::Primary);
+    assert_eq!(leader.position, members::lsn("0/D0F4968"));
+    assert_eq!(leader.revoked_below, 9);
+    assert!(
+        !leader.resigning
+            && !leader.streaming
+            && !leader.recruit_blocked
+            && leader.proposal.is_none()
+    );
+    let decision = leader.decision.unwrap();
+    assert_eq!(
+        decision.rule,
+        Rule {
+            term: 9,
+            subterm: 2
+        }
+    );
+    assert_eq!(
+        (decision.leader, decision.policy),
+        (who("p-18cef458"), Some(Policy::AtLeast(2)))
+    );
+    assert_eq!(
+        decision.cohort,
+        ["p-18cef458", "p-3ed16ec1", "p-8ad66393"].map(who).into()
+    );
+    for (what, name, position) in [
+        ("Status of the replica 0", "p-3ed16ec1", "0/D0F3F40"),
+        ("Status of the replica 2", "p-8ad66393", "0/D0F4BA8"),
+    ] {
+        let replica = members::health(&answer(what));
+        assert_eq!(
+            (replica.id, replica.position),
+            (Some(who(name)), members::lsn(position))
+        );
+        assert!(
+            replica.streaming && replica.ready && replica.eligible,
+            "{what}"
+        );
+        assert_eq!(replica.postgres, Postgres::Standby);
+        assert_eq!(replica.decision.unwrap().rule.term, 9);
+    }
+    let Known::Newest(newest) = backup::newest(
+        &answer("GetBackups"),
+        &ShardId::new("postgres", "default", "0-inf"),
+    ) else {
+        panic!("no backup");
+    };
+    assert_eq!((&*newest.id, &*newest.kind), ("20261123-015632F", "full"));
+    assert_eq!(newest.ended.to_string(), "2026-11-23T01:56:34Z");
+    let seen: ShardStatusResponse = answer("GetShardStatus right after ResignLeadership");
+    assert_eq!(seen.problems[0].code, "LeaderResigned");
+    assert_eq!(seen.pooler_healths.len(), 3);
 }

@@ -27,6 +27,22 @@ pub fn real() -> Vec<Sample> {
     serde_json::from_str::<File>(text).unwrap().records
 }
 
+/// An answer of real Multigres processes, decoded.
+pub fn answer<M: Message + Default>(what: &str) -> M {
+    #[derive(Deserialize)]
+    struct Answer {
+        what: String,
+        hex: String,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        answers: Vec<Answer>,
+    }
+    let file: File = serde_json::from_str(include_str!("../samples/answers.json")).unwrap();
+    let found = file.answers.into_iter().find(|answer| answer.what == what);
+    M::decode(&bytes(&found.unwrap().hex)[..]).unwrap()
+}
+
 pub fn real_at(revision: i64) -> Vec<u8> {
     let sample = real()
         .into_iter()
