@@ -28,7 +28,7 @@ use crate::proto::multiorch::multiorch_service_client::MultiorchServiceClient;
 use crate::proto::multiorch::{ShardStatusRequest, ShardStatusResponse, TriggerRecoveryNowRequest};
 use crate::proto::multipoolermanager::multipooler_manager_client::MultipoolerManagerClient;
 use crate::proto::multipoolermanagerdata as manager;
-use crate::shard::members::{self, Health};
+use crate::shard::pooler_health::{self, Health};
 use crate::topology_store::key::ShardId;
 use crate::topology_store::peer;
 
@@ -338,7 +338,7 @@ async fn perform(channel: Channel, call: Call) -> Result<Answer, Status> {
         Call::Status => {
             let request = bounded(manager::StatusRequest {}, &call);
             let answer = pooler(channel).status(request).await?;
-            Answer::Status(Box::new(members::health(answer.get_ref())))
+            Answer::Status(Box::new(pooler_health::health(answer.get_ref())))
         }
         Call::GetBackups => {
             let request = bounded(manager::GetBackupsRequest { limit: 0 }, &call);
@@ -444,7 +444,7 @@ async fn listen(
             continue;
         };
         *heard = true;
-        let event = Event::Health(Box::new(members::health(&status)));
+        let event = Event::Health(Box::new(pooler_health::health(&status)));
         let report = Report {
             source: source.clone(),
             event,

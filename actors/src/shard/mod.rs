@@ -15,6 +15,7 @@ pub mod identity;
 pub mod members;
 pub mod multiorch;
 pub mod objects;
+pub mod pooler_health;
 pub mod postgres_config;
 pub mod quorum;
 pub mod secrets;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use actors::proto::{clustermetadata, multipoolermanagerdata};
-use actors::shard::members;
+use actors::shard::pooler_health;
 use actors::topology_store::key::{Component, Path, ShardId};
 use actors::topology_store::{edit, record, wire};
 use prost::Message;
@@ -35,7 +35,7 @@ fn behaviour(input: &[u8]) -> String {
     })
     .collect();
     if let Ok(answer) = multipoolermanagerdata::StatusResponse::decode(input) {
-        let _ = members::health(&answer);
+        let _ = pooler_health::health(&answer);
     }
     let check = wire::check(input);
     let edits: Vec<_> = [

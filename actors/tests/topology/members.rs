@@ -6,9 +6,8 @@ use actors::proto::clustermetadata as wire;
 use actors::proto::multiorch::ShardStatusResponse;
 use actors::proto::multipoolermanagerdata as manager;
 use actors::shard::backup::{self, Known};
-use actors::shard::members::{
-    self, Decision, Found, Health, Heard, Input, Members, Pod, Postgres, Role,
-};
+use actors::shard::members::{self, Found, Heard, Input, Members, Pod, Role};
+use actors::shard::pooler_health::{self, Decision, Health, Postgres};
 use actors::shard::quorum::Policy;
 use actors::topology_store::key::ShardId;
 use actors::topology_store::record::{Lifecycle, ProcessId, Rule};
@@ -387,7 +386,7 @@ fn the_real_switchover_step_by_step() {
 
 #[test]
 fn an_empty_answer_says_nothing_good() {
-    let health = members::health(&manager::StatusResponse::default());
+    let health = pooler_health::health(&manager::StatusResponse::default());
     assert_eq!(
         health,
         Health {
@@ -429,7 +428,7 @@ fn a_resignation_counts_for_its_own_term_only() {
             }),
             ..Default::default()
         };
-        members::health(&answer).resigning
+        pooler_health::health(&answer).resigning
     };
     assert!(answer(9));
     assert!(!answer(8), "it resigned from an earlier term");
@@ -437,10 +436,10 @@ fn a_resignation_counts_for_its_own_term_only() {
 
 #[test]
 fn wal_positions() {
-    assert_eq!(members::lsn("0/D0F3F40"), Some(0xD0F_3F40));
-    assert_eq!(members::lsn("A/1"), Some((0xA << 32) + 1));
+    assert_eq!(pooler_health::lsn("0/D0F3F40"), Some(0xD0F_3F40));
+    assert_eq!(pooler_health::lsn("A/1"), Some((0xA << 32) + 1));
     for text in ["", "0", "0/", "/1", "0/G", "0/1/2"] {
-        assert_eq!(members::lsn(text), None, "{text:?}");
+        assert_eq!(pooler_health::lsn(text), None, "{text:?}");
     }
     assert!(members::FRESH == SignedDuration::from_secs(15));
 }
@@ -449,11 +448,11 @@ fn wal_positions() {
 #[test]
 fn real_answers_of_a_settled_shard() {
     let who = |name: &str| ProcessId::new("zone-a", name);
-    let leader = members::health(&answer("Status of the leader"));
+    let leader = pooler_health::health(&answer("Status of the leader"));
     assert_eq!(leader.id, Some(who("p-18cef458")));
     assert!(leader.ready && leader.primary_ready && leader.initialized && leader.eligible);
     assert_eq!(leader.postgres, Postgres::Primary);
-    assert_eq!(leader.position, members::lsn("0/D0F4968"));
+    assert_eq!(leader.position, pooler_health::lsn("0/D0F4968"));
     assert_eq!(leader.revoked_below, 9);
     assert!(
         !leader.resigning
@@ -481,10 +480,10 @@ fn real_answers_of_a_settled_shard() {
         ("Status of the replica 0", "p-3ed16ec1", "0/D0F3F40"),
         ("Status of the replica 2", "p-8ad66393", "0/D0F4BA8"),
     ] {
-        let replica = members::health(&answer(what));
+        let replica = pooler_health::health(&answer(what));
         assert_eq!(
             (replica.id, replica.position),
-            (Some(who(name)), members::lsn(position))
+            (Some(who(name)), pooler_health::lsn(position))
         );
         assert!(
             replica.streaming && replica.ready && replica.eligible,
