@@ -18,7 +18,7 @@ use crate::samples::{at, bytes, real};
 /// How an input behaves: which decoders take it, which edits succeed, how it fails.
 fn behaviour(input: &[u8]) -> String {
     let shard = ShardId::new("postgres", "default", "0-inf");
-    let decoded: Vec<String> = [
+    let decoded: Vec<&str> = [
         Path::Cell("zone-a".into()),
         Path::Database("postgres".into()),
         Path::InitClaim(shard.clone()),
@@ -29,9 +29,9 @@ fn behaviour(input: &[u8]) -> String {
     ]
     .iter()
     .map(|path| match record::decode(path, input) {
-        Ok(_) => "ok".to_owned(),
-        Err(record::Garbage::Lies(_)) => "lies".to_owned(),
-        Err(record::Garbage::Undecodable(why)) => why,
+        Ok(_) => "ok",
+        Err(record::Garbage::Lies(_)) => "lies",
+        Err(record::Garbage::Undecodable(_)) => "undecodable",
     })
     .collect();
     if let Ok(answer) = multipoolermanagerdata::StatusResponse::decode(input) {
