@@ -6,14 +6,18 @@
 //! ```
 //! Lost on restart: since when a mere count waits, and the pools' reports, which they send again with their next decision.
 
+pub mod backup;
 pub mod backup_volume;
 pub mod certificates;
 pub mod config_files;
 pub mod decide;
 pub mod identity;
+pub mod members;
 pub mod multiorch;
 pub mod objects;
+pub mod pooler_health;
 pub mod postgres_config;
+pub mod quorum;
 pub mod secrets;
 pub mod status;
 

@@ -1,0 +1,370 @@
+//! Who leads a shard, who serves, who is in the cohort: from the poolers' records and from what they say on their health
+//! streams. The streams decide; a record is a pooler's word about itself, and a dead pooler's word stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::pooler_health::{Decision, Health, Postgres};
+use super::quorum::Cohort;
+use crate::topology_store::identity;
+use crate::topology_store::key::ShardId;
+use crate::topology_store::record::{Lifecycle, Pooler, ProcessId, Routing};
+use crate::topology_store::view::Views;
+
+/// What a pooler said is believed for this long; multiorch does the same (`topology.md` 5.3).
+pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
+
+/// Health and when it was heard, by our clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heard {
+    /// What was said.
+    pub health: Health,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A pool pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pod {
+    /// Name.
+    pub name: Box<str>,
+    /// Cell, by its label.
+    pub cell: Box<str>,
+}
+
+/// A pooler's role in `status.members` and `status.podRoles`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Role {
+    /// Leads, under the highest decided rule.
+    Primary,
+    /// Follows.
+    Replica,
+    /// Gave up.
+    Quarantined,
+    /// Set aside by an administrator.
+    Drained,
+}
+
+impl Role {
+    /// The word in a Shard's status.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Role::Primary => "PRIMARY",
+            Role::Replica => "REPLICA",
+            Role::Quarantined => "QUARANTINED",
+            Role::Drained => "DRAINED",
+        }
+    }
+
+    /// The role of a word in a Shard's status.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Role::Primary,
+            Role::Replica,
+            Role::Quarantined,
+            Role::Drained,
+        ]
+        .into_iter()
+        .find(|role| role.word() == word)
+    }
+}
+
+/// One pod of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// The pod.
+    pub pod: Box<str>,
+    /// The pooler in it, once registered.
+    pub id: Option<ProcessId>,
+    /// Its role; `None`: not known, or ended.
+    pub role: Option<Role>,
+    /// It serves, by record and by fresh health.
+    pub serving: bool,
+    /// Where it is in its life; `None`: not registered.
+    pub lifecycle: Option<Lifecycle>,
+    /// It is a member of the decided cohort.
+    pub in_cohort: bool,
+}
+
+/// A lookup that may have three outcomes (`lessons.md` L-TOPO-03).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Found<T> {
+    /// It is there.
+    Known(T),
+    /// Everybody was asked, and there is none.
+    Nobody,
+    /// Somebody did not answer: the silent cells.
+    Unknown(Vec<Box<str>>),
+}
+
+/// What is known of a shard's members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Members {
+    /// One per pod, sorted by pod.
+    pub members: Vec<Member>,
+    /// Roles by pod. Entries of cells that are silent are those known before.
+    pub roles: BTreeMap<Box<str>, Role>,
+    /// The leader's pod.
+    pub leader: Found<Box<str>>,
+    /// The highest decided rule, from fresh health.
+    pub decision: Option<Decision>,
+    /// A rule is proposed and not decided, or a term above the decided one was promised: a failover is under way.
+    pub undecided: bool,
+    /// The leader takes writes.
+    pub writable: bool,
+    /// E: members of the cohort other than the leader that are fresh, eligible, streaming and not blocked from recruitment.
+    pub eligible: BTreeSet<ProcessId>,
+    /// What is wrong with the records, sorted.
+    pub findings: Vec<String>,
+    /// When something heard is no longer fresh.
+    pub stale_at: Option<Timestamp>,
+}
+
+impl Members {
+    /// The cohort for the formulas of `design.md` 4; `None` without a decided rule under a policy we know.
+    pub fn cohort(&self) -> Option<Cohort> {
+        let decision = self.decision.as_ref()?;
+        Some(Cohort {
+            members: decision.cohort.clone(),
+            leader: decision.leader.clone(),
+            policy: decision.policy?,
+        })
+    }
+}
+
+/// What a decision about members looks at.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The shard.
+    pub shard: &'a ShardId,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its pods, terminating ones too.
+    pub pods: &'a [Pod],
+    /// The topology.
+    pub views: &'a Views,
+    /// What poolers said last.
+    pub heard: &'a BTreeMap<ProcessId, Heard>,
+    /// Roles known before (`status.podRoles`).
+    pub before: &'a BTreeMap<Box<str>, Role>,
+}
+
+/// Works out who is who.
+pub fn resolve(input: &Input<'_>, now: Timestamp) -> Members {
+    let mut findings = BTreeSet::new();
+    let fresh = fresh(input, now);
+    let decision = highest(&fresh, &mut findings);
+    let records: Vec<(&str, &Pooler)> = input
+        .views
+        .shard(input.shard)
+        .map(|(cell, _, _, pooler)| (cell, pooler))
+        .collect();
+    let silent: Vec<Box<str>> = input.views.silent().into_iter().map(Into::into).collect();
+    let leader_id = match &decision {
+        Some(decision) => Some(decision.leader.clone()),
+        None => by_record(&records, &mut findings),
+    };
+    let mut pods: Vec<&Pod> = input.pods.iter().collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut members = Vec::new();
+    let mut roles = BTreeMap::new();
+    for pod in pods {
+        let record = newest(&records, pod, input.namespace, &mut findings);
+        let member = member(pod, record, leader_id.as_ref(), decision.as_ref(), &fresh);
+        let role = if record.is_none() && silent.contains(&pod.cell) {
+            input.before.get(&pod.name).copied()
+        } else {
+            member.role
+        };
+        roles.extend(role.map(|role| (pod.name.clone(), role)));
+        members.push(member);
+    }
+    let leading = members
+        .iter()
+        .find(|member| member.role == Some(Role::Primary));
+    let leader = match leading {
+        Some(member) => Found::Known(member.pod.clone()),
+        None if silent.is_empty() => Found::Nobody,
+        None => Found::Unknown(silent),
+    };
+    let writable = leading.is_some_and(|member| {
+        member.serving
+            && member
+                .id
+                .as_ref()
+                .is_some_and(|id| takes_writes(fresh.get(id)))
+    });
+    Members {
+        writable,
+        leader,
+        undecided: undecided(&fresh, decision.as_ref()),
+        eligible: eligible(&fresh, decision.as_ref()),
+        members,
+        roles,
+        decision,
+        findings: findings.into_iter().collect(),
+        stale_at: fresh.keys().filter_map(|id| stale_at(input, id)).min(),
+    }
+}
+
+fn stale_at(input: &Input<'_>, id: &ProcessId) -> Option<Timestamp> {
+    input.heard.get(id)?.at.checked_add(FRESH).ok()
+}
+
+/// What was heard lately from poolers of this shard.
+fn fresh<'a>(input: &Input<'a>, now: Timestamp) -> BTreeMap<&'a ProcessId, &'a Health> {
+    input
+        .heard
+        .iter()
+        .filter(|(id, heard)| {
+            stale_at(input, id).is_some_and(|at| at > now)
+                // A pod that took over an address speaks for itself only.
+                && heard.health.id.as_ref().is_none_or(|said| said == *id)
+        })
+        .map(|(id, heard)| (id, &heard.health))
+        .collect()
+}
+
+/// The highest decided rule that anybody fresh knows. Two that differ under one number are a contradiction: none is taken.
+fn highest(
+    fresh: &BTreeMap<&ProcessId, &Health>,
+    findings: &mut BTreeSet<String>,
+) -> Option<Decision> {
+    let decisions = || fresh.values().filter_map(|health| health.decision.as_ref());
+    let newest = decisions().max_by_key(|decision| decision.rule)?;
+    if decisions().any(|other| other.rule == newest.rule && other != newest) {
+        findings.insert(format!(
+            "poolers disagree about rule {}/{}: nobody is taken for the leader",
+            newest.rule.term, newest.rule.subterm
+        ));
+        return None;
+    }
+    Some(newest.clone())
+}
+
+/// The primary by records alone: the highest rule wins. Two that claim the same rule are a contradiction, and none is taken.
+fn by_record(records: &[(&str, &Pooler)], findings: &mut BTreeSet<String>) -> Option<ProcessId> {
+    let claims = || {
+        records.iter().map(|(_, pooler)| pooler).filter(|pooler| {
+            pooler.routing == Routing::Primary
+                && !matches!(
+                    pooler.lifecycle,
+                    Lifecycle::Shutdown | Lifecycle::Quarantined
+                )
+        })
+    };
+    let best = claims().max_by_key(|pooler| pooler.rule)?;
+    let others: Vec<_> = claims().filter(|pooler| pooler.id != best.id).collect();
+    for other in &others {
+        findings.insert(format!(
+            "two records say PRIMARY: {} and {}",
+            best.id.name.as_ref().min(&other.id.name),
+            best.id.name.as_ref().max(&other.id.name),
+        ));
+    }
+    let tied = others.iter().any(|other| other.rule == best.rule);
+    (!tied).then(|| best.id.clone())
+}
+
+/// The record of a pod. Several of them (a pod that came back under another id) count as the one that changed last.
+fn newest<'a>(
+    records: &[(&str, &'a Pooler)],
+    pod: &Pod,
+    namespace: &str,
+    findings: &mut BTreeSet<String>,
+) -> Option<&'a Pooler> {
+    let mut own: Vec<&Pooler> = records
+        .iter()
+        .filter(|(cell, pooler)| {
+            **cell == *pod.cell && identity::is_of(pooler, &pod.name, namespace)
+        })
+        .map(|(_, pooler)| *pooler)
+        .collect();
+    own.sort_by_key(|pooler| (pooler.lifecycle != Lifecycle::Shutdown, pooler.updated));
+    if own.len() > 1 {
+        findings.insert(format!("pod {} has {} records", pod.name, own.len()));
+    }
+    own.last().copied()
+}
+
+fn member(
+    pod: &Pod,
+    record: Option<&Pooler>,
+    leader: Option<&ProcessId>,
+    decision: Option<&Decision>,
+    fresh: &BTreeMap<&ProcessId, &Health>,
+) -> Member {
+    let Some(record) = record else {
+        return Member {
+            pod: pod.name.clone(),
+            id: None,
+            role: None,
+            serving: false,
+            lifecycle: None,
+            in_cohort: false,
+        };
+    };
+    let role = match record.lifecycle {
+        Lifecycle::Shutdown => None,
+        Lifecycle::Quarantined => Some(Role::Quarantined),
+        _ if leader == Some(&record.id) => Some(Role::Primary),
+        _ if record.drained => Some(Role::Drained),
+        _ => Some(Role::Replica),
+    };
+    let serving = record.lifecycle == Lifecycle::Active
+        && record.serving
+        && fresh.get(&record.id).is_some_and(|health| {
+            health.ready && (role == Some(Role::Primary) || health.streaming)
+        });
+    Member {
+        pod: pod.name.clone(),
+        id: Some(record.id.clone()),
+        role,
+        serving,
+        lifecycle: Some(record.lifecycle),
+        in_cohort: decision.is_some_and(|decision| decision.cohort.contains(&record.id)),
+    }
+}
+
+fn takes_writes(health: Option<&&Health>) -> bool {
+    health.is_some_and(|health| {
+        health.ready
+            && health.postgres == Postgres::Primary
+            && health.primary_ready
+            && !health.resigning
+            && health
+                .decision
+                .as_ref()
+                .is_some_and(|decision| health.revoked_below <= decision.rule.term)
+    })
+}
+
+fn undecided(fresh: &BTreeMap<&ProcessId, &Health>, decision: Option<&Decision>) -> bool {
+    let term = decision.map_or(0, |decision| decision.rule.term);
+    fresh
+        .values()
+        .any(|health| health.proposal.is_some() || health.revoked_below > term)
+}
+
+fn eligible(
+    fresh: &BTreeMap<&ProcessId, &Health>,
+    decision: Option<&Decision>,
+) -> BTreeSet<ProcessId> {
+    let Some(decision) = decision else {
+        return BTreeSet::new();
+    };
+    fresh
+        .iter()
+        .filter(|(id, health)| {
+            **id != &decision.leader
+                && decision.cohort.contains(id)
+                && health.eligible
+                && health.streaming
+                && health.ready
+                && !health.recruit_blocked
+        })
+        .map(|(id, _)| (*id).clone())
+        .collect()
+}
