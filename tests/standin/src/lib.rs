@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod ledger;
 pub mod lsn;
+pub mod message;
 pub mod name;
 pub mod policy;
 pub mod pooler;
