@@ -26,6 +26,11 @@ impl Shard {
         self.volume(self.poolers.get(id)?)
     }
 
+    /// Whether a volume belongs to the shard.
+    pub fn has_volume(&self, volume: &str) -> bool {
+        self.volumes.contains_key(volume)
+    }
+
     /// The data on a pooler's volume.
     pub fn data(&self, id: &Id) -> Option<&Data> {
         self.data_of(id)

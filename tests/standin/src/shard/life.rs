@@ -122,6 +122,18 @@ impl Shard {
         });
     }
 
+    /// A pooler's record is again what the pooler published.
+    pub fn edit_undone(&mut self, id: &Id, now: Timestamp) {
+        self.happen(now, |shard| {
+            shard.edits.remove(id);
+        });
+    }
+
+    /// Whether a pooler's record is not what the pooler published.
+    pub fn is_edited(&self, id: &Id) -> bool {
+        self.edits.contains_key(id)
+    }
+
     /// A coordinator starts.
     pub fn orch_started(&mut self, id: Id, now: Timestamp) {
         self.happen(now, |shard| {
