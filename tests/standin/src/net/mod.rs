@@ -5,11 +5,13 @@
 )]
 
 pub mod admin;
+pub mod control;
 pub mod etcd;
 pub mod fault;
 pub mod files;
 pub mod fleet;
 pub mod gateway;
+pub mod kubelet;
 pub mod live;
 pub mod names;
 pub mod orch;
