@@ -8,6 +8,7 @@ use control_plane::{Binaries, connect};
 use standin::{
     net::{
         control::Control,
+        files::Files,
         fleet::{Fleet, Options},
         kubelet,
         server::Port,
@@ -51,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
         etcd: binaries.path("etcd"),
         folder: args.folder,
         network: [first.parse()?, second.parse()?],
-        client: Some(client.clone()),
+        files: Files::Cluster(client.clone()),
     });
     let control = async {
         match args.control {

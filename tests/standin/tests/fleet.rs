@@ -1,5 +1,11 @@
 //! A cluster of stand-ins without Kubernetes: real etcd processes, real sockets.
-#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests run in real time, and all of this file is test"
+)]
 
 mod support;
 
@@ -564,4 +570,137 @@ async fn an_etcd_of_three_members_survives_the_loss_of_all() {
     // A volume that is wiped takes the data along.
     bed.fleet.wipe("etcd-0");
     assert!(!bed.folder.join("etcd/etcd-0").exists());
+}
+
+const CONFIGURATION: &str = "/etc/pgctld/postgres-config/postgresql.conf";
+
+/// `topology.md` 3.3: the outcomes of a reload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_has_four_outcomes() {
+    let bed = Bed::new("reload", 20).await;
+    let write = |text: &str| {
+        bed.files
+            .lock()
+            .unwrap()
+            .insert(CONFIGURATION.into(), text.as_bytes().to_vec());
+    };
+    write("work_mem = '4MB'\nmax_connections = '100'\n");
+    bed.topo_server("topo", 0, 1, 100).ready().await;
+    bed.register(ROOT).await;
+    for number in 1..=2 {
+        bed.pooler(ROOT, number, 0, number);
+    }
+    let live = bed.shard(ROOT);
+    until(&live, "PostgreSQL", |shard| {
+        shard
+            .pooler(&p(1))
+            .is_some_and(standin::pooler::Pooler::ready)
+    })
+    .await;
+    let ask = async |name: &str, value: &str| {
+        let expected_settings = [(name.to_owned(), value.to_owned())].into();
+        let request = data::ReloadConfigRequest { expected_settings };
+        bed.manager(1)
+            .reload_config(request)
+            .await
+            .unwrap()
+            .into_inner()
+    };
+    wait::quietly("the settings", LONG, async || {
+        Ok(ask("max_connections", "100").await.config_load_time)
+    })
+    .await
+    .unwrap();
+    write("work_mem = '32MB'\nmax_connections = '200'\n");
+    let done = ask("work_mem", "32MB").await;
+    assert!(done.config_load_time.is_some() && done.mismatches.is_empty());
+    let late = ask("work_mem", "64MB").await;
+    assert!(late.config_load_time.is_none() && !late.needs_restart && late.mismatches.len() == 1);
+    let restart = ask("max_connections", "200").await;
+    assert!(restart.config_load_time.is_none() && restart.needs_restart);
+    live.change(|shard, now| {
+        shard.restarts(&p(1), false, now);
+        shard.crash_postgres(&p(1), now);
+    });
+    assert_eq!(
+        ask("work_mem", "32MB").await,
+        data::ReloadConfigResponse::default()
+    );
+}
+
+/// `topology.md` 3.1: mutual TLS under the component's name, which is not the host's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_with_certificates_demands_one() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+    const NAME: &str = "multipooler.demo.ns.multigres.internal";
+    let authority = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = parameters.self_signed(&authority).unwrap().pem();
+    let issuer = Issuer::new(parameters, authority);
+    let issue = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (
+            parameters.signed_by(&key, &issuer).unwrap().pem(),
+            key.serialize_pem(),
+        )
+    };
+    let bed = Bed::new("tls", 20).await;
+    let (certificate, key) = issue(NAME);
+    {
+        let mut files = bed.files.lock().unwrap();
+        for (name, text) in [
+            ("tls.crt", &certificate),
+            ("tls.key", &key),
+            ("ca.crt", &ca),
+        ] {
+            files.insert(format!("/certs/{name}"), text.clone().into_bytes());
+        }
+    }
+    bed.topo_server("topo", 0, 1, 100).ready().await;
+    bed.register(ROOT).await;
+    let flags = [
+        "--grpc-cert=/certs/tls.crt",
+        "--grpc-key=/certs/tls.key",
+        "--grpc-ca=/certs/ca.crt",
+    ];
+    bed.pooler_with(ROOT, 1, 0, 1, &flags).ready().await;
+    let ask = async |identity: Option<Identity>| {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&ca))
+            .domain_name(NAME);
+        let tls = match identity {
+            Some(identity) => tls.identity(identity),
+            None => tls,
+        };
+        let uri = format!("https://{}:15270", bed.address(1));
+        let channel = Endpoint::from_shared(uri)
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect_lazy();
+        let mut client =
+            actors::proto::multipoolermanager::multipooler_manager_client::MultipoolerManagerClient::new(channel);
+        client.status(data::StatusRequest {}).await.map(drop)
+    };
+    let (certificate, key) = issue("operator");
+    ask(Some(Identity::from_pem(certificate, key)))
+        .await
+        .unwrap();
+    assert!(ask(None).await.is_err(), "a client without a certificate");
+    assert!(
+        bed.manager(1).status(data::StatusRequest {}).await.is_err(),
+        "a client without TLS"
+    );
+    // HTTP stays plain.
+    assert_eq!(
+        http::get((bed.address(1), 15200).into(), "/ready")
+            .await
+            .unwrap()
+            .0,
+        200
+    );
 }

@@ -1,5 +1,11 @@
 //! A thousand poolers in one process.
-#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests run in real time, and all of this file is test"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! The stand-in on a control plane: pods start it, are ready with it, and are gone when it has stopped.
-#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests run in real time, and all of this file is test"
+)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +21,7 @@ use standin::{
     name::{Id, ShardKey},
     net::{
         fault::Faults,
+        files::Files,
         fleet::{Fleet, Options},
         kubelet,
     },
@@ -116,7 +123,7 @@ impl Bed {
             etcd: plane.binaries().path("etcd"),
             folder: plane.dir().join("standin"),
             network: [127, second],
-            client: Some(client.clone()),
+            files: Files::Cluster(client.clone()),
         });
         tokio::spawn(kubelet::run(client.clone(), Arc::clone(&fleet)));
         let pods = Api::default_namespaced(client.clone());

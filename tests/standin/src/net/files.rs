@@ -1,6 +1,9 @@
 //! Files that a pod mounts from Secrets and ConfigMaps.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Secret, Volume};
@@ -10,22 +13,27 @@ use super::pod::PodSpec;
 
 /// Reads files as the kubelet would have mounted them.
 #[derive(Clone)]
-pub struct Files {
-    client: Option<Client>,
+pub enum Files {
+    /// From the Secrets and ConfigMaps that pods mount.
+    Cluster(Client),
+    /// The same files by path for every pod, without Kubernetes.
+    Fixed(Arc<Mutex<BTreeMap<String, Vec<u8>>>>),
 }
 
 impl Files {
-    /// Files of the pods of a cluster; none without a client.
-    pub fn new(client: Option<Client>) -> Self {
-        Self { client }
-    }
-
     /// The content of a file as it is now.
     ///
     /// # Errors
     /// When nothing is mounted there, or the object cannot be read.
     pub async fn read(&self, pod: &PodSpec, path: &str) -> anyhow::Result<Vec<u8>> {
-        let client = self.client.clone().context("there is no API server")?;
+        let client = match self {
+            Self::Cluster(client) => client.clone(),
+            Self::Fixed(files) => {
+                let files = files.lock().unwrap_or_else(PoisonError::into_inner);
+                let file = files.get(path).cloned();
+                return file.with_context(|| format!("{path} is not there"));
+            }
+        };
         let (folder, name) = path.rsplit_once('/').context("the path has no folder")?;
         let volume = pod
             .mounts

@@ -39,7 +39,7 @@ pub struct Options {
     /// stay when pods do not, like the names they stand for.
     pub network: [u8; 2],
     /// Where mounted files are read.
-    pub client: Option<kube::Client>,
+    pub files: Files,
 }
 
 /// What a peer is told.
@@ -164,7 +164,6 @@ pub struct Fleet {
     pub names: Arc<Names>,
     /// What is wrong with whom.
     pub faults: Registry,
-    files: Files,
     calls: Arc<Calls>,
     topologies: Mutex<BTreeMap<(String, String), Arc<Topology>>>,
     shards: Mutex<BTreeMap<ShardPlace, Arc<Live>>>,
@@ -182,7 +181,6 @@ impl Fleet {
     /// A fleet without pods.
     pub fn new(options: Options) -> Arc<Self> {
         Arc::new(Self {
-            files: Files::new(options.client.clone()),
             members: etcd::Members::new(options.network),
             options,
             names: Arc::default(),
@@ -202,7 +200,7 @@ impl Fleet {
 
     /// Mounted files.
     pub fn files(&self) -> &Files {
-        &self.files
+        &self.options.files
     }
 
     /// Calls that peers were sent.

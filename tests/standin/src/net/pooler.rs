@@ -365,15 +365,16 @@ fn start(context: &Context, pooler: &Arc<Pooler>, tasks: &mut JoinSet<()>, resta
                 Err(_) => tokio::time::sleep(RETRY).await,
             }
         };
-        let serving = Port {
+        let mut serving = Port {
             tls: config,
             ..grpc
         };
+        let listener = serving.open().await;
         context.state(State {
             ready: true,
             restarts,
         });
-        serving.serve().await;
+        serving.serve_on(listener).await;
     });
 }
 

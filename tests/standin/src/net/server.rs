@@ -82,14 +82,27 @@ pub struct Port {
 impl Port {
     /// Serves the port until dropped.
     pub async fn serve(mut self) {
+        let listener = self.open().await;
+        self.serve_on(listener).await;
+    }
+
+    /// Opens the port, once it may be open.
+    pub async fn open(&mut self) -> TcpListener {
         loop {
             self.closed_no_more().await;
-            let Ok(listener) = TcpListener::bind(self.address).await else {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => return listener,
                 // The address is the pod's own: whoever holds it is about to go.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Serves a port that is open until dropped.
+    pub async fn serve_on(mut self, mut listener: TcpListener) {
+        loop {
             self.accept(listener).await;
+            listener = self.open().await;
         }
     }
 

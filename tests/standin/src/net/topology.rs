@@ -17,6 +17,7 @@ use crate::{
     message::{self, record::parse_lifecycle},
     name::{Id, ShardKey},
     policy::Policy,
+    pooler::Lifecycle,
     shard::Claim,
 };
 
@@ -25,12 +26,15 @@ pub const RETRY: Duration = Duration::from_millis(200);
 /// Own values that are told from foreign ones when they come back late.
 const REMEMBERED: usize = 8;
 
+/// Cells' stores by servers and root.
+type Cells = BTreeMap<(Vec<String>, String), Arc<CellStore>>;
+
 /// The topology of a cluster.
 pub struct Topology {
     /// The global store.
     pub global: Arc<Store>,
     names: Arc<Names>,
-    cells: Mutex<BTreeMap<(Vec<String>, String), Arc<CellStore>>>,
+    cells: Mutex<Cells>,
 }
 
 /// The store of a cell, which several cells may share.
@@ -175,7 +179,10 @@ impl CellStore {
             let edit = match value {
                 Some(value) if last == Some(value) => Edit::None,
                 Some(value) if own.values.iter().any(|old| old == value) => return None,
-                Some(value) => Edit::Lifecycle(wire::Multipooler::decode(value).ok()?),
+                // What cannot be read tells nothing.
+                Some(value) => {
+                    Edit::Lifecycle(parse_lifecycle(&wire::Multipooler::decode(value).ok()?)?)
+                }
                 None => Edit::Deleted,
             };
             Some((Arc::clone(&own.live), own.id.clone(), edit))
@@ -187,10 +194,8 @@ impl CellStore {
             Edit::None if !live.read(|shard, _| shard.is_edited(&id)) => {}
             Edit::None => live.change(|shard, now| shard.edit_undone(&id, now)),
             Edit::Deleted => live.change(|shard, now| shard.edited(&id, None, now)),
-            Edit::Lifecycle(record) => {
-                if let Some(lifecycle) = parse_lifecycle(&record) {
-                    live.change(|shard, now| shard.edited(&id, Some(lifecycle), now));
-                }
+            Edit::Lifecycle(lifecycle) => {
+                live.change(|shard, now| shard.edited(&id, Some(lifecycle), now));
             }
         }
     }
@@ -199,7 +204,7 @@ impl CellStore {
 enum Edit {
     None,
     Deleted,
-    Lifecycle(wire::Multipooler),
+    Lifecycle(Lifecycle),
 }
 
 /// Watches the poolers' records until the cell's store is dropped.

@@ -2,10 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    collections::BTreeMap,
     net::Ipv4Addr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use standin::{
     name::{Id, ShardKey},
     net::{
+        files::Files,
         fleet::{Fleet, Handle, Options},
         live::Live,
         pod::PodSpec,
@@ -37,6 +39,8 @@ pub const ROOT: &str = "/multigres/global";
 pub struct Bed {
     pub fleet: Arc<Fleet>,
     pub folder: PathBuf,
+    /// Files that all pods see, by path.
+    pub files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     second: u8,
 }
 
@@ -61,17 +65,19 @@ impl Bed {
         let second = 128 + network * 8 + u8::try_from(std::process::id() % 8).unwrap();
         let folder = std::env::temp_dir().join(format!("standin-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
+        let files = Arc::default();
         let fleet = Fleet::new(Options {
             timing: Timing::default().faster(speed),
             speed,
             etcd: binaries.path("etcd"),
             folder: folder.clone(),
             network: [127, second],
-            client: None,
+            files: Files::Fixed(Arc::clone(&files)),
         });
         Self {
             fleet,
             folder,
+            files,
             second,
         }
     }
@@ -142,11 +148,24 @@ impl Bed {
 
     /// Starts pooler `p<number>` of the cluster with this root; its volume is `v<number>` of that cluster.
     pub fn pooler(&self, root: &str, number: u16, life: u16, address: u16) -> Handle {
+        self.pooler_with(root, number, life, address, &[])
+    }
+
+    /// The same with more flags.
+    pub fn pooler_with(
+        &self,
+        root: &str,
+        number: u16,
+        life: u16,
+        address: u16,
+        more: &[&str],
+    ) -> Handle {
         let (name, uid) = (format!("pod-{address}"), format!("{root}-p{number}-{life}"));
-        let flags = [
+        let mut flags = vec![
             format!("--service-id=p{number}"),
             "--database=postgres".to_owned(),
         ];
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let pod = self.component("shard-pool", &uid, &name, address, root, &flags);
         self.start(pod, Some(&format!("{root}-v{number}").replace('/', "-")))
     }
