@@ -5,125 +5,16 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::Shard;
+use super::{
+    Shard,
+    problem::{Code, Problem},
+};
 use crate::{
     name::Id,
-    pooler::{Lifecycle, Pooler, Postgres, Work},
+    pooler::{Following, Lifecycle, Pooler, Postgres, Serving, Work},
     rule::Rule,
 };
-
-/// A code of a problem, as `GetShardStatus` gives it.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub enum Code {
-    /// The shard has members enough for its first rule and no rule.
-    ShardNeedsInitialization,
-    /// The leader steps down.
-    LeaderResigned,
-    /// The leader's PostgreSQL is not ready.
-    LeaderUnhealthy,
-    /// The leader does not answer for long enough.
-    LeaderUnreachableByCohort,
-    /// The leader does not answer yet.
-    LeaderHealthUnknown,
-    /// A pooler leads under a rule that was replaced.
-    StaleLeader,
-    /// The leader must be replaced and too few members are there to do it.
-    ShardStuck,
-    /// No member is there.
-    NoHealthyCohortMembers,
-    /// A member is missing, and one more loss stops the shard.
-    ShardAtRisk,
-    /// A healthy pooler is not a member.
-    PoolerNotInCohort,
-    /// A member is not eligible any more.
-    CohortMemberIneligible,
-    /// A standby does not stream from the leader.
-    ReplicaNotReplicating,
-}
-
-/// What a problem is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub enum Scope {
-    /// The shard.
-    Shard,
-    /// One pooler.
-    Pooler,
-}
-
-impl Code {
-    /// The code as text.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::ShardNeedsInitialization => "ShardNeedsInitialization",
-            Self::LeaderResigned => "LeaderResigned",
-            Self::LeaderUnhealthy => "LeaderUnhealthy",
-            Self::LeaderUnreachableByCohort => "LeaderUnreachableByCohort",
-            Self::LeaderHealthUnknown => "LeaderHealthUnknown",
-            Self::StaleLeader => "StaleLeader",
-            Self::ShardStuck => "ShardStuck",
-            Self::NoHealthyCohortMembers => "NoHealthyCohortMembers",
-            Self::ShardAtRisk => "ShardAtRisk",
-            Self::PoolerNotInCohort => "PoolerNotInCohort",
-            Self::CohortMemberIneligible => "CohortMemberIneligible",
-            Self::ReplicaNotReplicating => "ReplicaNotReplicating",
-        }
-    }
-
-    /// The name of the check that finds it; this is what `TriggerRecoveryNow` names as remaining.
-    pub fn check(self) -> &'static str {
-        if self.ends_leadership() {
-            "LeaderNeedsReplacement"
-        } else {
-            self.text()
-        }
-    }
-
-    /// The priority: shard bootstrap, emergency, high, normal.
-    pub fn priority(self) -> i32 {
-        match self {
-            Self::ShardNeedsInitialization => 10_000,
-            Self::LeaderResigned
-            | Self::LeaderUnhealthy
-            | Self::LeaderUnreachableByCohort
-            | Self::LeaderHealthUnknown
-            | Self::ShardStuck
-            | Self::NoHealthyCohortMembers => 1_000,
-            Self::StaleLeader | Self::ReplicaNotReplicating | Self::ShardAtRisk => 500,
-            Self::PoolerNotInCohort | Self::CohortMemberIneligible => 100,
-        }
-    }
-
-    /// What it is about.
-    pub fn scope(self) -> Scope {
-        match self {
-            Self::StaleLeader
-            | Self::PoolerNotInCohort
-            | Self::CohortMemberIneligible
-            | Self::ReplicaNotReplicating => Scope::Pooler,
-            _ => Scope::Shard,
-        }
-    }
-
-    fn ends_leadership(self) -> bool {
-        matches!(
-            self,
-            Self::LeaderResigned | Self::LeaderUnhealthy | Self::LeaderUnreachableByCohort
-        )
-    }
-}
-
-/// A problem that the coordinators see.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Problem {
-    /// What it is.
-    pub code: Code,
-    /// Whom it is about; the leader for problems of the shard.
-    pub pooler: Option<Id>,
-    /// Since when.
-    pub since: Timestamp,
-}
 
 /// What a coordinator does about a problem.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -220,7 +111,22 @@ impl Shard {
             return Some(Code::LeaderResigned);
         }
         let promoting = matches!(leader.postgres, Postgres::Busy(Work::Promoting, _, _));
-        (!leader.is_primary() && !promoting).then_some(Code::LeaderUnhealthy)
+        if !leader.is_primary() && !promoting {
+            return Some(Code::LeaderUnhealthy);
+        }
+        self.promised_away(rule)
+            .then_some(Code::LeaderUnreachableByCohort)
+    }
+
+    /// Whether an election that came to nothing left promises behind: who made one follows only a leader of a higher term.
+    fn promised_away(&self, rule: &Rule) -> bool {
+        self.election.is_none()
+            && self.poolers.values().any(|pooler| {
+                pooler.reachable()
+                    && self
+                        .volume(pooler)
+                        .is_some_and(|volume| volume.promised() > rule.number.term)
+            })
     }
 
     /// Until when a leader that does not answer is given the benefit of the doubt.
@@ -410,18 +316,29 @@ impl Shard {
     }
 
     fn set_primary(&mut self, id: &Id, at: Timestamp) {
-        let Some(rule) = self.seen_rule().cloned() else {
+        if let Some(rule) = self.seen_rule().cloned() {
+            self.follow(id, &rule, at);
+        }
+    }
+
+    /// Tells a pooler whom to follow; a standby whose log has diverged is rewound first. One that has promised itself to a
+    /// higher term is left alone: it would be rewound for nothing.
+    pub(super) fn follow(&mut self, id: &Id, rule: &Rule, at: Timestamp) {
+        let promised = self.poolers.get(id).and_then(|pooler| self.volume(pooler));
+        if promised.is_some_and(|volume| volume.promised() > rule.number.term) {
             return;
-        };
+        }
         let leader = self.data_of(&rule.leader).map(|data| data.wal.clone());
         let own = self.data_of(id).map(|data| data.wal.clone());
-        if let Some(pooler) = self.poolers.get_mut(id) {
-            pooler.following = Some(crate::pooler::Following {
-                leader: rule.leader.clone(),
-                rule,
-            });
-        }
-        if let (Some(own), Some(leader)) = (own, leader)
+        let Some(pooler) = self.poolers.get_mut(id) else {
+            return;
+        };
+        pooler.following = Some(Following {
+            leader: rule.leader.clone(),
+            rule: rule.clone(),
+        });
+        let standby = pooler.postgres == Postgres::Standby;
+        if let (Some(own), Some(leader), true) = (own, leader, standby)
             && !own.is_prefix_of(&leader)
         {
             self.rewind(id, leader.head(), at);
@@ -432,7 +349,7 @@ impl Shard {
         let takes = self.timing.postgres_start;
         if let Some(pooler) = self.poolers.get_mut(id) {
             pooler.postgres = Postgres::Busy(Work::Demoting, at, at + takes);
-            pooler.record.serving = crate::pooler::Serving::Draining;
+            pooler.record.serving = Serving::Draining;
             pooler.following = None;
             pooler.replica();
         }

@@ -248,19 +248,10 @@ impl Shard {
                 rule: rule.clone(),
             });
         }
-        let head = self.data_of(&leader).map(|data| data.wal.clone());
-        for id in election.recruits.iter().filter(|id| **id != leader) {
-            let own = self.data_of(id).map(|data| data.wal.clone());
-            if let Some(pooler) = self.poolers.get_mut(id) {
-                pooler.following = Some(Following {
-                    leader: leader.clone(),
-                    rule: rule.clone(),
-                });
-            }
-            if let (Some(own), Some(head)) = (own, &head)
-                && !own.is_prefix_of(head)
-            {
-                self.rewind(id, head.head(), at);
+        // Members that could not be recruited are told too: one that must catch up before it may be recruited does so now.
+        for id in election.cohort.iter().filter(|id| **id != leader) {
+            if self.poolers.get(id).is_some_and(Pooler::reachable) {
+                self.follow(id, &rule, at);
             }
         }
         election.phase = Phase::Deciding;

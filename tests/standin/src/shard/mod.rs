@@ -10,6 +10,7 @@ mod coordinator;
 mod election;
 mod life;
 mod postgres;
+mod problem;
 mod replication;
 mod resignation;
 
@@ -18,8 +19,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use backups::Refusal;
-pub use coordinator::{Code, Problem, Scope};
 pub use election::Election;
+pub use problem::{Code, Problem, Scope};
 pub use replication::Written;
 
 use crate::{

@@ -603,6 +603,39 @@ fn a_switch_for_tests_goes_where_it_is_told() {
     assert_eq!(bed.shard.ledger.violations(), []);
 }
 
+/// Found by the property below: recruits of an election that came to nothing cannot follow the old leader any more, so
+/// there is another election.
+#[test]
+fn promises_of_a_failed_election_lead_to_another_one() {
+    let mut bed = Bed::settled(4, Policy::at_least(3));
+    bed.shard.terminate(&p(2), bed.now);
+    bed.pass(0.5);
+    bed.shard.isolate(&p(1), true, bed.now);
+    bed.pass(15.0);
+    bed.shard.recover_now(bed.now);
+    bed.shard.isolate(&p(1), false, bed.now);
+    bed.start(2);
+    bed.pass(600.0);
+    assert_eq!(bed.cohort().len(), 4);
+    assert!(bed.codes().is_empty(), "{:?}", bed.codes());
+}
+
+/// Found by the property below: a member whose rewind was cut short cannot be recruited until it has caught up, and its
+/// acknowledgement is needed.
+#[test]
+fn a_member_that_must_catch_up_is_told_whom_to_follow() {
+    let mut bed = Bed::settled(3, Policy::at_least(3));
+    bed.shard.isolate(&p(1), true, bed.now);
+    bed.shard.resign(&p(1), bed.now).unwrap();
+    bed.pass(18.379);
+    bed.start(1);
+    bed.pass(6.321);
+    bed.shard.terminate(&p(1), bed.now);
+    bed.start(1);
+    bed.pass(600.0);
+    assert!(bed.codes().is_empty(), "{:?}", bed.codes());
+}
+
 /// What may happen to a shard without anybody's fault, with the member it happens to.
 #[derive(Clone, Copy, Debug)]
 enum Event {
