@@ -15,12 +15,11 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    plane::{DEADLINE, Plane},
+    plane::{DEADLINE, Plane, Pods},
     stages, wait,
 };
 
 const BROKEN: &str = include_str!("../stages/fault.yaml");
-const PLAIN: &str = include_str!("../stages/stages.yaml");
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -53,10 +52,14 @@ impl PodFault {
         matches!(self, Self::NeverReady | Self::CrashLoop)
     }
 
-    fn stage(self) -> anyhow::Result<Value> {
+    fn stage(self, pods: Pods) -> anyhow::Result<Value> {
+        let start = match pods {
+            Pods::Instant => "pod-ready",
+            Pods::StandIn => "pod-started",
+        };
         match self {
-            Self::SlowStart(delay) => delayed("pod-ready", delay),
-            Self::SlowTermination(delay) => delayed("pod-delete", delay),
+            Self::SlowStart(delay) => delayed(pods, start, delay),
+            Self::SlowTermination(delay) => delayed(pods, "pod-delete", delay),
             Self::NeverReady => broken(
                 "Running",
                 0,
@@ -90,9 +93,10 @@ fn broken(phase: &str, restarts: u32, state: &str, last: &str) -> anyhow::Result
 }
 
 /// A plain stage, later.
-fn delayed(name: &str, delay: Duration) -> anyhow::Result<Value> {
-    let text = PLAIN
-        .split("\n---\n")
+fn delayed(pods: Pods, name: &str, delay: Duration) -> anyhow::Result<Value> {
+    let texts = stages::texts(pods);
+    let text = texts
+        .iter()
         .find(|text| text.contains(&format!("  name: {name}\n")));
     let mut stage: Value =
         stages::parse(text.with_context(|| format!("there is no stage {name}"))?)?;
@@ -131,7 +135,7 @@ impl Plane {
     /// Lets the pods with these labels (`key=value,…`) fail from now on. Returns when kwok acts on it.
     pub async fn fault(&self, kind: PodFault, selector: &str) -> anyhow::Result<Fault> {
         let name = format!("fault-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mut stage = kind.stage()?;
+        let mut stage = kind.stage(self.pods())?;
         merge(&mut stage, &["metadata", "name"], json!(name));
         merge(
             &mut stage,

@@ -24,5 +24,5 @@ pub use binaries::Binaries;
 pub use chart::Installed;
 pub use faults::{Fault, PodFault};
 pub use operator::{OperatorProcess, Overrides};
-pub use plane::{Plane, PlaneOptions, connect};
+pub use plane::{Plane, PlaneOptions, Pods, connect};
 pub use process::{Process, Signal, alive, signal_pid};

@@ -37,6 +37,16 @@ use crate::{
 /// For everything that a healthy plane does within seconds; long because a loaded machine is slow.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How pods behave.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Pods {
+    /// Ready as soon as they are placed, gone as soon as they are deleted.
+    #[default]
+    Instant,
+    /// The operator's pods are made ready and are deleted by a stand-in data plane; all others are [`Pods::Instant`].
+    StandIn,
+}
+
 /// How to start a plane.
 #[derive(Clone, Debug)]
 pub struct PlaneOptions {
@@ -46,6 +56,8 @@ pub struct PlaneOptions {
     pub keep: bool,
     /// Nodes in each of the three zones.
     pub nodes_per_zone: usize,
+    /// How pods behave.
+    pub pods: Pods,
     /// Survive this process.
     pub detach: bool,
     /// Part of the temporary folder's name.
@@ -58,6 +70,7 @@ impl Default for PlaneOptions {
             dir: None,
             keep: false,
             nodes_per_zone: 1,
+            pods: Pods::Instant,
             detach: false,
             name: "plane".to_owned(),
         }
@@ -70,6 +83,7 @@ pub struct Plane {
     keep: bool,
     detach: bool,
     nodes_per_zone: usize,
+    pods: Pods,
     client: Client,
     kubeconfig: PathBuf,
     processes: Mutex<BTreeMap<Process, Running>>,
@@ -102,6 +116,7 @@ impl Plane {
             keep: options.keep,
             detach: options.detach,
             nodes_per_zone: options.nodes_per_zone,
+            pods: options.pods,
             client,
             kubeconfig,
             processes: Mutex::default(),
@@ -143,7 +158,7 @@ impl Plane {
     async fn controllers(&self) -> anyhow::Result<()> {
         self.run(Process::ControllerManager)?;
         self.run(Process::Scheduler)?;
-        stages::install(&self.client).await?;
+        stages::install(&self.client, self.pods).await?;
         self.run(Process::Kwok)?;
         stages::nodes(&self.client, self.nodes_per_zone).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
@@ -208,6 +223,10 @@ impl Plane {
     /// A free port on 127.0.0.1 that no other plane of this machine hands out.
     pub fn free_port(&self) -> anyhow::Result<u16> {
         self.components.slot.port()
+    }
+
+    pub(crate) fn pods(&self) -> Pods {
+        self.pods
     }
 
     pub(crate) fn slot(&self) -> Arc<Slot> {

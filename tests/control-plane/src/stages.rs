@@ -11,12 +11,39 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{plane::DEADLINE, wait};
+use crate::{
+    plane::{DEADLINE, Pods},
+    wait,
+};
 
 const DEFINITION: &str = include_str!("../stages/crd.yaml");
 const STAGES: &str = include_str!("../stages/stages.yaml");
 const STORAGE_CLASS: &str = include_str!("../stages/storage-class.yaml");
 const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// The stages for a plane whose pods behave so.
+pub(crate) fn texts(pods: Pods) -> Vec<String> {
+    let plain = STAGES.split("\n---\n").skip(1);
+    let mut texts: Vec<String> = plain.clone().map(|text| fill(text, pods, true)).collect();
+    if pods == Pods::StandIn {
+        let ready = plain.filter(|text| text.contains("  name: pod-ready\n"));
+        let started = ready.map(|text| text.replace("name: pod-ready", "name: pod-started"));
+        texts.extend(started.map(|text| fill(&text, pods, false)));
+    }
+    texts
+}
+
+/// Fills a stage in: for pods that kwok plays alone, or for those that the stand-in makes ready and deletes.
+fn fill(text: &str, pods: Pods, alone: bool) -> String {
+    let operated = match pods {
+        Pods::Instant => "nobody",
+        Pods::StandIn => "multigres-operator",
+    };
+    text.replace("@OPERATOR@", if alone { "NotIn" } else { "In" })
+        .replace("@OPERATED@", operated)
+        .replace("@READY@", if alone { "\"True\"" } else { "\"False\"" })
+        .replace("@RUNNING@", if alone { "true" } else { "false" })
+}
 
 /// The kind Stage of kwok.
 pub(crate) fn api(client: Client) -> Api<DynamicObject> {
@@ -30,7 +57,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
 }
 
 /// Installs the kind Stage, the stages and the default storage class.
-pub(crate) async fn install(client: &Client) -> anyhow::Result<()> {
+pub(crate) async fn install(client: &Client, pods: Pods) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition: CustomResourceDefinition = parse(DEFINITION)?;
     definitions
@@ -53,8 +80,10 @@ pub(crate) async fn install(client: &Client) -> anyhow::Result<()> {
     )
     .await?;
     let stages = api(client.clone());
-    for text in STAGES.split("\n---\n").skip(1) {
-        stages.create(&PostParams::default(), &parse(text)?).await?;
+    for text in texts(pods) {
+        stages
+            .create(&PostParams::default(), &parse(&text)?)
+            .await?;
     }
     let classes: Api<StorageClass> = Api::all(client.clone());
     classes

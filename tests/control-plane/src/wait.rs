@@ -66,7 +66,11 @@ where
         pin_mut!(events);
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Init) => listed.clear(),
+                Ok(Event::Init) => {
+                    // Nothing is known before the list is complete, not even that there is nothing.
+                    listed.clear();
+                    continue;
+                }
                 Ok(Event::InitApply(object)) => {
                     listed.insert(key(&object), object);
                     continue;
