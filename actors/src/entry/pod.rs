@@ -77,12 +77,11 @@ struct PodSpec {
 }
 
 /// Waiting reasons that count as positive evidence of a broken pod (`lessons.md` L-STAT-05). `ErrImagePull` alternates with
-/// `ImagePullBackOff`, so both count and the phase does not flap.
-const BROKEN: [&str; 8] = [
+/// `ImagePullBackOff`, so both count and are told under one name: neither phase nor message flaps.
+const BROKEN: [&str; 7] = [
     "CrashLoopBackOff",
     "OOMKilled",
     "ImagePullBackOff",
-    "ErrImagePull",
     "InvalidImageName",
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -132,6 +131,7 @@ impl Pod {
                     .as_ref()
                     .and_then(|w| w.reason.as_deref());
                 match (waiting, &container.state.terminated) {
+                    (Some("ErrImagePull"), _) => Some("ImagePullBackOff".into()),
                     (Some(reason), _) if BROKEN.contains(&reason) => Some(reason.into()),
                     (_, Some(_)) if container.restart_count >= LOOPING_RESTARTS => {
                         Some("CrashLoopBackOff".into())

@@ -152,7 +152,7 @@ fn workload(object: &Value, held: bool) -> Value {
 
 /// A pod is Ready once everything it mounts is there.
 fn pod(state: &State, key: &Key, object: &Value) -> Option<Value> {
-    if is_ready(object) {
+    if is_ready(object) || state.held.contains(key) {
         return None;
     }
     let there = |kind: Kind, name: &Value| {
@@ -180,10 +180,9 @@ fn pod(state: &State, key: &Key, object: &Value) -> Option<Value> {
                     .into_iter()
                     .all(|source| there(Kind::Secret, &source["secret"]["name"]))
         });
-    let ready = mounted && !state.held.contains(key);
     Some(json!({
-        "phase": if ready { "Running" } else { "Pending" },
+        "phase": if mounted { "Running" } else { "Pending" },
         "podIP": "127.0.0.1",
-        "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+        "conditions": [{"type": "Ready", "status": if mounted { "True" } else { "False" }}],
     }))
 }

@@ -25,6 +25,7 @@ mod watches;
 mod answers;
 mod bring_up;
 mod edits;
+mod lessons;
 mod rebuild;
 mod restarts;
 mod waiting_reads;

@@ -93,7 +93,7 @@ pub struct State {
     pub violations: Vec<String>,
     /// Pods that were Ready at some time, by name.
     pub once_ready: BTreeSet<Key>,
-    /// Workloads and pods that never become Ready.
+    /// Workloads and pods whose status the test writes.
     pub held: BTreeSet<Key>,
     watches: Vec<mpsc::UnboundedSender<Event>>,
     /// No object has version 1, which means "must not exist" in an apply.
