@@ -61,7 +61,7 @@ impl Peer {
         }
     }
 
-    async fn live(bed: &Bed, pod: &str, kubeconfig: &PathBuf) -> OperatorProcess {
+    async fn live(bed: &Bed, pod: &str, kubeconfig: &std::path::Path) -> OperatorProcess {
         let overrides = Overrides {
             args: vec![("--lease-duration".to_owned(), Some(LEASE.to_owned()))],
             env: vec![("POD_UID".to_owned(), pod.to_owned())],
