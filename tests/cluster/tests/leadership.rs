@@ -1,6 +1,6 @@
 //! Two operators, one leader.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -61,12 +61,12 @@ impl Peer {
         }
     }
 
-    async fn live(bed: &Bed, pod: &str, kubeconfig: &std::path::Path) -> OperatorProcess {
+    async fn live(bed: &Bed, pod: &str, kubeconfig: &Path) -> OperatorProcess {
         let overrides = Overrides {
             args: vec![("--lease-duration".to_owned(), Some(LEASE.to_owned()))],
             env: vec![("POD_UID".to_owned(), pod.to_owned())],
             pod_name: Some(pod.to_owned()),
-            kubeconfig: Some(kubeconfig.clone()),
+            kubeconfig: Some(kubeconfig.to_path_buf()),
             detach: false,
         };
         bed.operator_with(overrides).await.unwrap()
