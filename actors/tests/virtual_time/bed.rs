@@ -42,7 +42,6 @@ pub struct Life<'a> {
     pub handle: Handle,
     pub inflow: mpsc::Sender<Inflow>,
     pub leadership: watch::Sender<Leadership>,
-    pub process: Arc<Process>,
 }
 
 /// What came of a life.
@@ -94,7 +93,7 @@ impl Bed {
         let local = LocalSet::new();
         let process = Arc::new(Process::new(self.server.clone()));
         let running = local.run_until(async {
-            let life = self.start(leadership, process.clone());
+            let life = self.start(leadership, &process);
             tokio::select! {
                 biased;
                 () = process.died.notified() => End::Killed,
@@ -112,7 +111,7 @@ impl Bed {
         end
     }
 
-    fn start(&self, leadership: Leadership, process: Arc<Process>) -> Life<'_> {
+    fn start(&self, leadership: Leadership, process: &Arc<Process>) -> Life<'_> {
         let now = self.now();
         let (leads, watched) = watch::channel(leadership);
         let settings = Settings {
@@ -141,7 +140,6 @@ impl Bed {
             handle,
             inflow,
             leadership: leads,
-            process,
         }
     }
 

@@ -8,7 +8,10 @@ use crate::shapes::{MINIMAL, THREE_CELLS};
 use crate::watches::Travel;
 
 /// Each of these needs something new to become Ready.
-fn growing() -> Vec<(&'static str, fn(&mut Value))> {
+/// An edit of a manifest.
+type Edit = fn(&mut Value);
+
+fn growing() -> Vec<(&'static str, Edit)> {
     vec![
         ("more pods", |spec| {
             spec["databases"] = pools(&json!({"default": pool(&["zone-a"], 4)}))
@@ -89,7 +92,7 @@ fn held(bed: &Bed, key: &Key) -> String {
 /// What would take a pod or a volume away is not done, and named where the user looks.
 #[tokio::test(start_paused = true)]
 async fn what_would_take_a_pod_away_is_told_and_not_done() {
-    let shrinking: [(&str, fn(&mut Value), &str); 4] = [
+    let shrinking: [(&str, Edit, &str); 4] = [
         (
             "fewer pods",
             |spec| *replicas(spec, "reports") = 0.into(),

@@ -154,8 +154,9 @@ async fn leadership_regained_lists_before_the_first_write() {
             })
             .await;
         for (key, object) in done.lock().await.drain(..) {
-            bed.server
-                .with(|state| drop(state.commit(&key, Some(object))));
+            bed.server.with(|state| {
+                state.commit(&key, Some(object));
+            });
         }
         let gained = bed.server.mark();
         lead(life, true).await;

@@ -364,8 +364,9 @@ async fn a_gateway_less_leaves_a_cluster_available_and_not_ready() {
             (0, (false, false)),
             (2, (true, true)),
         ] {
-            bed.server
-                .with(|state| drop(state.held.insert(gateways.clone())));
+            bed.server.with(|state| {
+                state.held.insert(gateways.clone());
+            });
             bed.server.edit(gateways, |object| {
                 object["status"]["readyReplicas"] = ready.into()
             });
@@ -470,8 +471,9 @@ async fn an_image_that_cannot_be_had_makes_no_status_flap() {
         bed.healthy(&of).await;
         bed.silence().await;
         let (pod, _) = bed.server.all(Kind::Pod)[0].clone();
-        bed.server
-            .with(|state| drop(state.held.insert(pod.clone())));
+        bed.server.with(|state| {
+            state.held.insert(pod.clone());
+        });
         let mut mark = 0;
         for round in 0..10 {
             let reason = if round % 2 == 0 {

@@ -1,6 +1,5 @@
 //! A panic takes one actor down: it comes back with back-off, and is given up after a budget until its resource is edited.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -45,11 +45,6 @@ impl Request {
     pub fn writes(&self) -> bool {
         self.method != "GET"
     }
-
-    /// A write of this kind of object, status apart.
-    pub fn writes_content(&self, kind: Kind) -> bool {
-        self.writes() && !self.status && self.key.as_ref().is_some_and(|key| key.kind == kind)
-    }
 }
 
 /// What goes wrong with a request.
