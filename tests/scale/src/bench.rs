@@ -7,11 +7,15 @@ use control_plane::{
 };
 
 use crate::{
-    figures::{Figures, median},
+    demo,
+    figures::Figures,
     fleet,
+    looker::{self, Looker},
     quiet::{self, Listener, Noise},
     raw::Rendered,
+    report::{self, Made, Run, Writes},
     settings::Settings,
+    transitions,
 };
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -22,33 +26,31 @@ pub struct Bench {
     plane: Plane,
     installed: Installed,
     audit: Audit,
+    looker: Looker,
     figures: Figures,
     namespaces: usize,
 }
 
-/// One bring-up by the operator and by the raw client.
-struct Run {
-    operator: Duration,
-    raw: Duration,
-    writes: Writes,
-}
-
-/// What the operator wrote during a bring-up, per cluster.
-struct Writes {
-    /// All requests over objects plus two for each custom resource.
-    ratio: f64,
-    all: f64,
-    objects: f64,
-    status: f64,
-    apply: f64,
-    create: f64,
-    other: f64,
-    events: f64,
+/// What a bring-up is good for beside its time.
+#[derive(Clone, Copy, Default)]
+struct Extras {
+    /// Watch the custom resources for transitions: once, since it is work for the API server.
+    transitions: bool,
+    /// Listen to the settled fleet, read its memory, and annoy it with foreign objects.
+    listen: bool,
 }
 
 impl Bench {
-    /// Starts a plane, installs the chart, and sees one cluster come and go: after that every program of the plane is warm.
+    /// Times the demo, starts a plane, installs the chart, and sees one cluster come and go: after that every program of the
+    /// plane is warm.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let mut figures = Figures::default();
+        if settings.demo
+            && let Some(time) = demo::time(&settings.binary)?
+        {
+            let name = "demo, start to Healthy";
+            figures.add(name, "s", Some(30.0), vec![time.as_secs_f64()]);
+        }
         let options = PlaneOptions {
             name: "scale".to_owned(),
             ..PlaneOptions::default()
@@ -59,14 +61,15 @@ impl Bench {
         let mut bench = Self {
             settings,
             audit: plane.audit(),
+            looker: Looker::new(&plane).await?,
             plane,
             installed,
-            figures: Figures::default(),
+            figures,
             namespaces: 0,
         };
         let mut operator = bench.operator().await?;
         let namespace = bench.namespace("warm").await?;
-        fleet::bring_up(bench.plane.client(), &namespace, 1, 1).await?;
+        fleet::bring_up(bench.plane.client(), &namespace, 1).await?;
         bench.end(&mut operator, &namespace).await?;
         Ok(bench)
     }
@@ -83,17 +86,22 @@ impl Bench {
         let mut runs = Vec::new();
         for number in 1..=count {
             eprintln!("bring-up {number} of {count}, {clusters} clusters");
-            runs.push(self.bring_up(clusters, number == count).await?);
+            let extras = Extras {
+                transitions: number == 1,
+                listen: number == count,
+            };
+            runs.push(self.bring_up(clusters, extras).await?);
         }
-        self.report(clusters, &runs);
-        let mut sizes = vec![(clusters, times(&runs))];
+        report::bring_ups(&mut self.figures, clusters, &runs);
+        let mut sizes = vec![(clusters, report::times(&runs))];
         for size in self.settings.slope.clone() {
             eprintln!("bring-up for the slope, {size} clusters");
-            let runs = [self.bring_up(size, false).await?];
-            self.report(size, &runs);
-            sizes.push((size, times(&runs)));
+            let runs = [self.bring_up(size, Extras::default()).await?];
+            report::bring_ups(&mut self.figures, size, &runs);
+            sizes.push((size, report::times(&runs)));
         }
-        self.slope(sizes);
+        let sizes = sizes.into_iter().filter_map(|(size, of)| Some((size, of?)));
+        report::slope(&mut self.figures, sizes.collect());
         Ok(())
     }
 
@@ -115,33 +123,64 @@ impl Bench {
         Ok(())
     }
 
-    /// A fleet by the operator, then the same objects by the raw client. The last fleet is listened to as well.
-    async fn bring_up(&mut self, count: usize, last: bool) -> anyhow::Result<Run> {
+    /// A fleet by the operator, then the same objects by the raw client.
+    async fn bring_up(&mut self, count: usize, extras: Extras) -> anyhow::Result<Run> {
         let mut operator = self.operator().await?;
         let namespace = self.namespace("fleet").await?;
         quiet::settled(&self.audit).await?;
         let mark = self.audit.settle().await?;
-        let client = self.plane.client();
-        let in_flight = self.settings.in_flight;
-        let by_operator = fleet::bring_up(client.clone(), &namespace, count, in_flight).await?;
+        let (by_operator, transitions) = self.fleet(&namespace, count, extras).await?;
         eprintln!("  operator: {:.2} s", by_operator.as_secs_f64());
-        quiet::settled(&self.audit).await?;
         let entries = self.audit.writes(mark, &chart::user())?;
+        let client = self.plane.client();
         let rendered = Rendered::take(client.clone(), &namespace, &entries).await?;
-        let writes = self.writes(mark, &entries, &rendered, count)?;
-        if last {
+        let writes = self.writes(mark, &entries, &rendered, count, transitions)?;
+        if extras.listen {
             self.listen(&operator, count, &namespace).await?;
         }
+        let peak = looker::peak(&self.looker.process(&operator).await?)?;
         self.end(&mut operator, &namespace).await?;
-        let namespace = self.namespace("raw").await?;
-        let by_raw = rendered.post(client.clone(), &namespace, in_flight).await?;
-        eprintln!("  raw client: {:.2} s", by_raw.as_secs_f64());
-        fleet::remove_namespace(client, &namespace).await?;
+        let raw = match self.settings.raw {
+            true => Some(self.raw(&rendered, peak).await?),
+            false => None,
+        };
         Ok(Run {
             operator: by_operator,
-            raw: by_raw,
+            raw,
+            peak,
             writes,
         })
+    }
+
+    /// Brings a fleet up and waits until it has settled; the time until the last cluster was Healthy, and the transitions
+    /// when they are asked for.
+    async fn fleet(
+        &self,
+        namespace: &str,
+        count: usize,
+        extras: Extras,
+    ) -> anyhow::Result<(Duration, Option<usize>)> {
+        let client = self.plane.client();
+        let work = async {
+            let time = fleet::bring_up(client.clone(), namespace, count).await?;
+            quiet::settled(&self.audit).await?;
+            Ok(time)
+        };
+        if !extras.transitions {
+            return Ok((work.await?, None));
+        }
+        let (time, seen) = transitions::during(client.clone(), namespace, work).await?;
+        Ok((time, Some(seen)))
+    }
+
+    async fn raw(&mut self, rendered: &Rendered, in_flight: usize) -> anyhow::Result<Duration> {
+        let client = self.plane.client();
+        let namespace = self.namespace("raw").await?;
+        let time = rendered.post(client.clone(), &namespace, in_flight).await?;
+        let seconds = time.as_secs_f64();
+        eprintln!("  raw client, {in_flight} requests at once: {seconds:.2} s");
+        fleet::remove_namespace(client, &namespace).await?;
+        Ok(time)
     }
 
     fn writes(
@@ -150,31 +189,20 @@ impl Bench {
         entries: &[Entry],
         rendered: &Rendered,
         count: usize,
+        transitions: Option<usize>,
     ) -> anyhow::Result<Writes> {
-        let events = self.audit.events(mark, &chart::user())?.len();
-        let per_cluster = |number: usize| number as f64 / count as f64;
-        let of = |test: fn(&Entry) -> bool| per_cluster(entries.iter().filter(|e| test(e)).count());
-        // The clusters themselves are custom resources with a status too.
-        let custom = rendered.custom() + count;
+        let made = Made {
+            clusters: count,
+            objects: rendered.len(),
+            custom: rendered.custom(),
+            events: self.audit.events(mark, &chart::user())?.len(),
+            transitions,
+        };
         eprintln!(
-            "  {} objects, {custom} custom resources, {} pods Ready",
-            rendered.len(),
-            rendered.ready_pods
+            "  {} objects, {} pods Ready",
+            made.objects, rendered.ready_pods
         );
-        Ok(Writes {
-            ratio: entries.len() as f64 / (rendered.len() + 2 * custom) as f64,
-            all: per_cluster(entries.len()),
-            objects: per_cluster(rendered.len()),
-            status: of(|entry| entry.subresource == "status"),
-            apply: of(|entry| entry.subresource.is_empty() && entry.verb == "patch"),
-            create: of(|entry| entry.subresource.is_empty() && entry.verb == "create"),
-            other: of(|entry| {
-                entry.subresource != "status"
-                    && !(entry.subresource.is_empty()
-                        && ["patch", "create"].contains(&entry.verb.as_str()))
-            }),
-            events: per_cluster(events),
-        })
+        Ok(Writes::of(entries, &made))
     }
 
     /// The settled fleet: what the operator still does, and what it holds.
@@ -196,12 +224,13 @@ impl Bench {
         quiet::foreign(self.plane.client(), namespace).await?;
         quiet::settled(&audit).await?;
         let growth = operator.rss()? as f64 / MIB - before;
-        self.figures.add(
-            "VmRSS, growth by foreign objects",
-            "MiB",
-            Some(1.0),
-            vec![growth],
-        );
+        let name = "VmRSS, growth by foreign objects";
+        self.figures.add(name, "MiB", Some(1.0), vec![growth]);
+        let process = self.looker.process(operator).await?;
+        for (kind, objects, each) in looker::bytes(&process) {
+            let name = format!("bytes per object, {kind} ({objects})");
+            self.figures.add(name, "B", None, vec![each]);
+        }
         Ok(())
     }
 
@@ -214,55 +243,6 @@ impl Bench {
         ] {
             let name = format!("settled, {what} in {seconds} s");
             self.figures.add(name, "", Some(0.0), vec![count as f64]);
-        }
-    }
-
-    fn report(&mut self, count: usize, runs: &[Run]) {
-        type Value = fn(&Run) -> f64;
-        type Row = (&'static str, &'static str, Option<f64>, Value);
-        let seconds = |what, value: Value| (what, "s", None, value);
-        let each = |what, value: Value| (what, "/cluster", None, value);
-        let rows: [Row; 11] = [
-            ("bring-up, operator / raw client", "", Some(1.25), |run| {
-                run.operator.as_secs_f64() / run.raw.as_secs_f64()
-            }),
-            seconds("bring-up, operator", |run| run.operator.as_secs_f64()),
-            seconds("bring-up, raw client", |run| run.raw.as_secs_f64()),
-            (
-                "writes / (objects + 2 per custom resource)",
-                "",
-                Some(1.1),
-                |run| run.writes.ratio,
-            ),
-            each("writes", |run| run.writes.all),
-            each("objects", |run| run.writes.objects),
-            each("writes of status", |run| run.writes.status),
-            each("writes, apply", |run| run.writes.apply),
-            each("writes, create", |run| run.writes.create),
-            each("writes, other", |run| run.writes.other),
-            each("events", |run| run.writes.events),
-        ];
-        for (what, unit, goal, value) in rows {
-            let name = format!("{count} clusters, {what}");
-            let values = runs.iter().map(value).collect();
-            self.figures.add(name, unit, goal, values);
-        }
-    }
-
-    /// Seconds per further cluster, the operator's over the raw client's.
-    fn slope(&mut self, mut sizes: Vec<(usize, (f64, f64))>) {
-        sizes.sort_by_key(|(size, _)| *size);
-        for pair in sizes.windows(2) {
-            let [(few, short), (many, long)] = pair else {
-                continue;
-            };
-            let step = (many - few) as f64;
-            let name = |who: &str| format!("slope {few} to {many} clusters, {who}");
-            let (operator, raw) = ((long.0 - short.0) / step, (long.1 - short.1) / step);
-            self.figures
-                .add(name("operator"), "s/cluster", None, vec![operator]);
-            self.figures
-                .add(name("raw client"), "s/cluster", None, vec![raw]);
         }
     }
 
@@ -286,13 +266,4 @@ impl Bench {
         operator.terminate().await?;
         fleet::remove_namespace(self.plane.client(), namespace).await
     }
-}
-
-/// The medians of both clients' times, in seconds.
-fn times(runs: &[Run]) -> (f64, f64) {
-    let of = |value: fn(&Run) -> Duration| {
-        let seconds: Vec<f64> = runs.iter().map(|run| value(run).as_secs_f64()).collect();
-        median(&seconds)
-    };
-    (of(|run| run.operator), of(|run| run.raw))
 }

@@ -42,6 +42,12 @@ impl Figures {
         self.0.push(figure);
     }
 
+    /// All of them, in the order in which they were added.
+    #[cfg(test)]
+    pub fn all(&self) -> &[Figure] {
+        &self.0
+    }
+
     /// Prints all figures again, one below the other.
     pub fn print(&self) {
         println!();

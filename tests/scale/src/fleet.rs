@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const SECRET: &str = "multigres-admin-password";
 /// Far beyond what anything here takes, so that a fault shows as an error instead of a hang.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Clusters that are created at once.
+const POSTS: usize = 48;
 
 /// How long a fleet of this size may take.
 pub fn patience(clusters: usize) -> Duration {
@@ -58,12 +60,7 @@ pub async fn namespace(client: Client, name: &str) -> anyhow::Result<()> {
 }
 
 /// Creates clusters `c000` and so on at once and waits until all are Healthy; the time from the first request on.
-pub async fn bring_up(
-    client: Client,
-    namespace: &str,
-    count: usize,
-    in_flight: usize,
-) -> anyhow::Result<Duration> {
+pub async fn bring_up(client: Client, namespace: &str, count: usize) -> anyhow::Result<Duration> {
     let api = clusters(client, namespace);
     let objects: Vec<DynamicObject> = (0..count)
         .map(minimal)
@@ -85,19 +82,15 @@ pub async fn bring_up(
         },
     );
     let start = Instant::now();
-    tokio::try_join!(healthy, post(&api, &objects, in_flight))?;
+    tokio::try_join!(healthy, post(&api, &objects))?;
     Ok(start.elapsed())
 }
 
 /// Creates objects of one kind, some at a time.
-async fn post(
-    api: &Api<DynamicObject>,
-    objects: &[DynamicObject],
-    in_flight: usize,
-) -> anyhow::Result<()> {
+async fn post(api: &Api<DynamicObject>, objects: &[DynamicObject]) -> anyhow::Result<()> {
     stream::iter(objects)
         .map(|object| async { api.create(&PostParams::default(), object).await.map(drop) })
-        .buffer_unordered(in_flight)
+        .buffer_unordered(POSTS)
         .try_collect::<()>()
         .await
         .context("a cluster was refused")

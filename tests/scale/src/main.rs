@@ -1,14 +1,18 @@
 //! `scale` brings up a fleet of minimal clusters on a control plane of this machine and compares the operator with a
 //! client that only posts the same objects; then it listens to the settled fleet and reads the operator's memory.
 //!
-//! `SCALE_QUICK=1` is a small round of everything; see [`settings::Settings`] for the other variables.
+//! `SCALE_QUICK=1` is a small round of everything; see [`settings`] for the other variables.
 
 mod bench;
+mod demo;
 mod figures;
 mod fleet;
+mod looker;
 mod quiet;
 mod raw;
+mod report;
 mod settings;
+mod transitions;
 
 use std::{path::PathBuf, process::ExitCode};
 

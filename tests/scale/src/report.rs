@@ -1,0 +1,203 @@
+//! The figures of bring-ups: time against the raw client, requests, and how both grow with the fleet.
+
+use std::time::Duration;
+
+use control_plane::Entry;
+
+use crate::figures::{Figures, median};
+
+/// One bring-up by the operator and by the raw client.
+pub struct Run {
+    /// Until the last cluster was Healthy.
+    pub operator: Duration,
+    /// Until as many pods were Ready; None when the raw client was left out.
+    pub raw: Option<Duration>,
+    /// Most requests that the operator had under way, and so the raw client.
+    pub peak: usize,
+    /// What the operator wrote.
+    pub writes: Writes,
+}
+
+/// What the operator wrote during a bring-up, per cluster.
+pub struct Writes {
+    /// All requests over objects plus two for each custom resource.
+    pub ratio: f64,
+    all: f64,
+    objects: f64,
+    status: f64,
+    apply: f64,
+    create: f64,
+    other: f64,
+    events: f64,
+    /// Events over transitions of custom resources, where those were counted.
+    told: Option<f64>,
+}
+
+/// What a bring-up made, in numbers.
+pub struct Made {
+    /// Clusters.
+    pub clusters: usize,
+    /// Objects that the operator wrote.
+    pub objects: usize,
+    /// Custom resources among them.
+    pub custom: usize,
+    /// Events.
+    pub events: usize,
+    /// Transitions of custom resources, where they were counted.
+    pub transitions: Option<usize>,
+}
+
+impl Writes {
+    /// From the audit log's writes and what they made.
+    pub fn of(entries: &[Entry], made: &Made) -> Self {
+        let per_cluster = |number: usize| number as f64 / made.clusters as f64;
+        let of = |test: fn(&Entry) -> bool| per_cluster(entries.iter().filter(|e| test(e)).count());
+        // The clusters themselves are custom resources with a status too.
+        let custom = made.custom + made.clusters;
+        let told = made.transitions.filter(|transitions| *transitions > 0);
+        Self {
+            ratio: entries.len() as f64 / (made.objects + 2 * custom) as f64,
+            all: per_cluster(entries.len()),
+            objects: per_cluster(made.objects),
+            status: of(|entry| entry.subresource == "status"),
+            apply: of(|entry| entry.subresource.is_empty() && entry.verb == "patch"),
+            create: of(|entry| entry.subresource.is_empty() && entry.verb == "create"),
+            other: of(|entry| {
+                entry.subresource != "status"
+                    && !(entry.subresource.is_empty()
+                        && ["patch", "create"].contains(&entry.verb.as_str()))
+            }),
+            events: per_cluster(made.events),
+            told: told.map(|transitions| made.events as f64 / transitions as f64),
+        }
+    }
+}
+
+/// Adds the figures of a fleet's bring-ups.
+pub fn bring_ups(figures: &mut Figures, count: usize, runs: &[Run]) {
+    type Value = fn(&Run) -> Option<f64>;
+    type Row = (&'static str, &'static str, Option<f64>, Value);
+    let rows: [Row; 13] = [
+        ("bring-up, operator / raw client", "", Some(1.25), |run| {
+            Some(run.operator.as_secs_f64() / run.raw?.as_secs_f64())
+        }),
+        ("bring-up, operator", "s", None, |run| {
+            Some(run.operator.as_secs_f64())
+        }),
+        ("bring-up, raw client", "s", None, |run| {
+            Some(run.raw?.as_secs_f64())
+        }),
+        ("requests under way, most", "", None, |run| {
+            Some(run.peak as f64)
+        }),
+        (
+            "writes / (objects + 2 per custom resource)",
+            "",
+            Some(1.1),
+            |run| Some(run.writes.ratio),
+        ),
+        ("events / transitions", "", Some(1.0), |run| run.writes.told),
+        ("writes", PER_CLUSTER, None, |run| Some(run.writes.all)),
+        ("objects", PER_CLUSTER, None, |run| Some(run.writes.objects)),
+        ("writes of status", PER_CLUSTER, None, |run| {
+            Some(run.writes.status)
+        }),
+        ("writes, apply", PER_CLUSTER, None, |run| {
+            Some(run.writes.apply)
+        }),
+        ("writes, create", PER_CLUSTER, None, |run| {
+            Some(run.writes.create)
+        }),
+        ("writes, other", PER_CLUSTER, None, |run| {
+            Some(run.writes.other)
+        }),
+        ("events", PER_CLUSTER, None, |run| Some(run.writes.events)),
+    ];
+    for (what, unit, goal, value) in rows {
+        let values: Vec<f64> = runs.iter().filter_map(value).collect();
+        if !values.is_empty() {
+            figures.add(format!("{count} clusters, {what}"), unit, goal, values);
+        }
+    }
+}
+
+const PER_CLUSTER: &str = "/cluster";
+
+/// Medians of both clients' times, in seconds; None without a raw client.
+pub fn times(runs: &[Run]) -> Option<(f64, f64)> {
+    let operator: Vec<f64> = runs.iter().map(|run| run.operator.as_secs_f64()).collect();
+    let raw: Option<Vec<f64>> = runs
+        .iter()
+        .map(|run| Some(run.raw?.as_secs_f64()))
+        .collect();
+    Some((median(&operator), median(&raw?)))
+}
+
+/// Adds the seconds per further cluster, from one fleet size to the next: the operator's, the raw client's, and their ratio.
+pub fn slope(figures: &mut Figures, mut sizes: Vec<(usize, (f64, f64))>) {
+    sizes.sort_by_key(|(size, _)| *size);
+    for pair in sizes.windows(2) {
+        let [(few, short), (many, long)] = pair else {
+            continue;
+        };
+        let step = (many - few) as f64;
+        let (operator, raw) = ((long.0 - short.0) / step, (long.1 - short.1) / step);
+        for (who, unit, value) in [
+            ("operator", "s/cluster", operator),
+            ("raw client", "s/cluster", raw),
+            ("operator / raw client", "", operator / raw),
+        ] {
+            let name = format!("slope {few} to {many} clusters, {who}");
+            figures.add(name, unit, None, vec![value]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(verb: &str, subresource: &str) -> Entry {
+        Entry {
+            user: String::new(),
+            user_agent: String::new(),
+            verb: verb.to_owned(),
+            resource: "shards".to_owned(),
+            subresource: subresource.to_owned(),
+            namespace: String::new(),
+            name: String::new(),
+            code: 200,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_shares_of_the_writes_add_up() {
+        let entries = [
+            entry("patch", "status"),
+            entry("patch", ""),
+            entry("create", ""),
+            entry("delete", ""),
+        ];
+        let made = Made {
+            clusters: 2,
+            objects: 4,
+            custom: 1,
+            events: 3,
+            transitions: Some(6),
+        };
+        let writes = Writes::of(&entries, &made);
+        assert_eq!(writes.ratio, 0.4);
+        let shares = writes.status + writes.apply + writes.create + writes.other;
+        assert_eq!((shares, writes.all), (2.0, 2.0));
+        assert_eq!(writes.told, Some(0.5));
+    }
+
+    #[test]
+    fn the_slope_is_between_neighbouring_sizes() {
+        let mut figures = Figures::default();
+        slope(&mut figures, vec![(100, (20.0, 18.0)), (20, (4.0, 2.0))]);
+        let values: Vec<f64> = figures.all().iter().map(|figure| figure.value).collect();
+        assert_eq!(values, [0.2, 0.2, 1.0]);
+    }
+}
