@@ -15,6 +15,7 @@ pub mod multiorch;
 pub mod objects;
 pub mod postgres_config;
 pub mod secrets;
+pub mod settings;
 pub mod status;
 
 use jiff::Timestamp;
