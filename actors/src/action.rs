@@ -243,6 +243,8 @@ pub struct Decision<S> {
     pub obstacles: Vec<Obstacle>,
     /// What was asked of volumes and cannot be done, or not while their pods run.
     pub volumes: Vec<Obstacle>,
+    /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
+    pub undecided: bool,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
 }
@@ -258,6 +260,7 @@ impl<S> Decision<S> {
             wants: Vec::new(),
             obstacles: Vec::new(),
             volumes: Vec::new(),
+            undecided: false,
             inputs: Vec::new(),
         }
     }

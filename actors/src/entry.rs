@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::certificate_facts::{self, CertificateFacts};
 use crate::labels;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, MANAGED_BY};
 use crate::text::{Texts, shared};
 
 mod pod;
@@ -139,6 +139,8 @@ pub struct Entry {
     pub status: Box<str>,
     /// `data` of ConfigMaps and Secrets: digest per key, never the content.
     pub data: BTreeMap<Box<str>, u64>,
+    /// Content of a user's ConfigMap: it is only read when a resource refers to it. Empty for what is labelled as ours.
+    pub texts: BTreeMap<Box<str>, Box<str>>,
     /// Of a Secret with certificates: what decisions need.
     pub certificates: Option<Box<CertificateFacts>>,
     /// Of a pod: what decisions need.
@@ -246,7 +248,6 @@ impl Watched {
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone().into()),
             hash: hash.map(Into::into),
-            labels: meta.labels.unwrap_or_default().into_iter().collect(),
             annotations: annotations.into_iter().collect(),
             finalizers: meta
                 .finalizers
@@ -272,6 +273,14 @@ impl Watched {
             certificates: (kind == Kind::Secret)
                 .then(|| certificate_facts::read(self.data.as_ref()?))
                 .flatten(),
+            texts: if kind == Kind::ConfigMap && !is_labelled_as_ours(meta.labels.as_ref()) {
+                let data = self.data.iter().flatten();
+                data.map(|(k, v)| (k.as_str().into(), v.as_str().into()))
+                    .collect()
+            } else {
+                BTreeMap::new()
+            },
+            labels: meta.labels.unwrap_or_default().into_iter().collect(),
             data: self
                 .data
                 .unwrap_or_default()
@@ -292,6 +301,15 @@ impl Watched {
             covered: Cell::new(0),
         })
     }
+}
+
+/// Does it carry the label by which informers find what is ours?
+fn is_labelled_as_ours(labels: Option<&BTreeMap<String, String>>) -> bool {
+    let (name, value) = MANAGED_BY;
+    labels
+        .and_then(|labels| labels.get(name))
+        .map(String::as_str)
+        == Some(value)
 }
 
 /// Digest of one data value. Secrets arrive in base64, ConfigMaps as text; both are compared with what we would send.
@@ -320,6 +338,7 @@ impl Entry {
             .data
             .keys()
             .map(|name| name.len() + size_of::<(Box<str>, u64)>())
+            .chain(self.texts.values().map(|text| text.len()))
             .sum();
         size_of::<Self>()
             + self.uid.len()

@@ -37,6 +37,8 @@ pub struct Bed {
     pub objects: BTreeMap<Key, Value>,
     /// The user's Secrets, as data in base64.
     pub secrets: BTreeMap<String, Value>,
+    /// The user's ConfigMaps, as data.
+    pub config_maps: BTreeMap<String, Value>,
     /// Failed writes.
     pub troubles: BTreeMap<Key, Trouble>,
     /// What pools report.
@@ -77,6 +79,7 @@ impl Bed {
             shard,
             objects: BTreeMap::new(),
             secrets: BTreeMap::from([("password".to_owned(), json!({"password": base64("x")}))]),
+            config_maps: BTreeMap::new(),
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
             now: start(),
@@ -105,12 +108,16 @@ impl Bed {
         group.sort_by(|a, b| a.key().cmp(b.key()));
         let mut references: BTreeMap<Key, Reference> = BTreeMap::new();
         for key in self.mentioned() {
-            let state = self.secrets.get(&*key.name).map_or(Reference::Absent, |data| {
+            let data = match key.kind {
+                Kind::ConfigMap => &self.config_maps,
+                _ => &self.secrets,
+            };
+            let state = data.get(&*key.name).map_or(Reference::Absent, |data| {
                 let body = json!({
                     "metadata": {"name": key.name, "namespace": NAMESPACE, "uid": key.name, "resourceVersion": "1"},
                     "data": data,
                 });
-                Reference::Present(entry(Kind::Secret, &body))
+                Reference::Present(entry(key.kind, &body))
             });
             references.insert(key, state);
         }
@@ -133,10 +140,12 @@ impl Bed {
             &backup["encryption"]["secretName"],
             &backup["s3"]["credentialsSecret"],
         ];
+        let config_map = &self.shard["spec"]["postgresConfigRef"]["name"];
         names
-            .iter()
-            .filter_map(|name| name.as_str())
-            .map(|name| Key::new(Kind::Secret, NAMESPACE, name))
+            .into_iter()
+            .map(|name| (Kind::Secret, name))
+            .chain([(Kind::ConfigMap, config_map)])
+            .filter_map(|(kind, name)| Some(Key::new(kind, NAMESPACE, name.as_str()?)))
             .collect()
     }
 
@@ -164,6 +173,7 @@ impl Bed {
                         wants: decision.wants,
                         obstacles: decision.obstacles,
                         volumes: decision.volumes,
+                        undecided: decision.undecided,
                         stalled: None,
                     };
                     let place = (name.as_str().into(), cell.as_str().into());

@@ -134,6 +134,7 @@ impl<R: Room> Life<R> {
             wants: decision.wants,
             obstacles: decision.obstacles,
             volumes: decision.volumes,
+            undecided: decision.undecided,
             stalled: None,
         });
         for planned in decision.actions {

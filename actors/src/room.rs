@@ -99,6 +99,8 @@ pub struct PoolReport {
     pub obstacles: Vec<Obstacle>,
     /// What was asked of its volumes and cannot be done, or not while their pods run.
     pub volumes: Vec<Obstacle>,
+    /// Something that decides about its pods is not known yet, so no want says nothing.
+    pub undecided: bool,
     /// The pool's actor gave up, with the reason.
     pub stalled: Option<String>,
 }

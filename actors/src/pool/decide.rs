@@ -17,6 +17,7 @@ use crate::shard::identity::Identity;
 use crate::shard::objects::config;
 use crate::shard::postgres_config::Hashes;
 use crate::shard::secrets;
+use crate::shard::settings::{self, Settings};
 use crate::volume::{self, Usable};
 use crate::workload::RenderError;
 
@@ -35,6 +36,7 @@ pub fn decide(id: &ActorId, observed: &Observed, now: Timestamp) -> Decision<()>
     };
     if shard.spec.pools.contains_key(pool.as_ref()) {
         secrets::refer(&mut plan.decision, observed, &shard);
+        settings::refer(&mut plan.decision, observed, &shard);
         if let Err(error) = keep(&mut plan, &shard, (pool, cell)) {
             plan.unbuildable(&error);
         }
@@ -57,25 +59,30 @@ fn keep(
             .push("pods wait for the Secrets they mount".to_owned());
     }
     let count = shard.spec.pools.get(pool).map_or(0, super::replicas);
-    let hashes = config(shard, &Identity::new(shard)?, None).hashes;
+    let hashes = match settings::find(plan.observed, shard) {
+        Settings::Known(text) => Some(config(shard, &Identity::new(shard)?, text).hashes),
+        Settings::Unknown | Settings::Refused(_) => None,
+    };
+    plan.decision.undecided = hashes.is_none();
     for index in 0..count {
-        let claim = objects::claim(shard, pool, cell, index)?;
-        let pod = objects::pod_with(shard, pool, cell, index, &hashes)?;
-        member(plan, claim, (pod, &hashes), may_start);
+        let volume = volume::keep(plan, objects::claim(shard, pool, cell, index)?);
+        if let Some(hashes) = &hashes {
+            let pod = objects::pod_with(shard, pool, cell, index, hashes)?;
+            member(plan, volume, (pod, hashes), may_start);
+        }
     }
     surplus_claims(plan, shard, (pool, cell), count)?;
     surplus(plan, shard, (pool, cell), count);
     Ok(())
 }
 
-/// One index: its claim, then its pod. A name is never reused while its predecessor lives: a terminating pod is waited for.
+/// One index, whose claim is kept. A name is never reused while its predecessor lives: a terminating pod is waited for.
 fn member(
     plan: &mut Plan<'_, ()>,
-    claim: Desired,
+    volume: Usable,
     (pod, hashes): (Desired, &Hashes),
     may_start: bool,
 ) {
-    let volume = volume::keep(plan, claim);
     let Some(entry) = plan.observed.get(&pod.key).cloned() else {
         if may_start && volume == Usable::Yes {
             plan.make(pod);

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 
 use super::certificates::{self, Place};
 use super::identity::Identity;
-use super::{backup_volume, objects, secrets, status};
+use super::objects::{self, Inputs, ShardObjects};
+use super::postgres_config::Hashes;
+use super::settings::{self, Settings};
+use super::{backup_volume, secrets, status};
 use crate::action::Decision;
 use crate::entry::Entry;
 use crate::labels;
@@ -38,36 +41,66 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         }
     };
     let mut multiorch = Vec::new();
+    let mut hashes = Hashes::default();
+    let mut settings = Settings::Unknown;
     if let Some(shard) = &shard {
         let cluster = observed.me.label(labels::CLUSTER).unwrap_or_default();
         let topology = topology::of(observed, cluster, &shard.spec.global_topo_server.address);
         secrets::refer(&mut plan.decision, observed, shard);
         plan.obstacles.extend(secrets::obstacles(observed, shard));
-        match objects::render(shard) {
+        settings::refer(&mut plan.decision, observed, shard);
+        let found = settings::find(observed, shard);
+        let inputs = Inputs {
+            referenced: match &found {
+                Settings::Known(text) => *text,
+                Settings::Unknown => None,
+                Settings::Refused(obstacle) => {
+                    plan.obstacles.push(obstacle.clone());
+                    None
+                }
+            },
+            ..Inputs::default()
+        };
+        match objects::render_with(shard, inputs) {
             Err(error) => plan.unbuildable(&error),
             Ok(objects) => {
+                hashes = objects.config.hashes.clone();
                 multiorch = objects
                     .multiorch
                     .iter()
                     .map(|desired| desired.key.clone())
                     .collect();
-                keep(&mut plan, objects, &topology);
+                keep(&mut plan, objects, &topology, &found);
             }
         }
+        settings = found;
         // Certificates expire whatever else is wrong with the Shard.
         if let Err(error) = certify(&mut plan, shard).and_then(|()| leftovers(&mut plan, shard)) {
             plan.unbuildable(&error);
         }
     }
     plan.refusals();
-    let computed = status::compute(&plan, shard.as_ref(), &multiorch);
+    let wanted = status::Wanted {
+        multiorch: &multiorch,
+        settings: &settings,
+        hashes: &hashes,
+    };
+    let computed = status::compute(&plan, shard.as_ref(), &wanted);
     plan.conclude(computed)
 }
 
-fn keep(plan: &mut Plan<'_, State>, objects: objects::ShardObjects, topology: &Topology) {
+fn keep(
+    plan: &mut Plan<'_, State>,
+    objects: ShardObjects,
+    topology: &Topology,
+    settings: &Settings<'_>,
+) {
     let mut wanted: Vec<Desired> = Vec::new();
     for desired in objects.base {
-        if desired.key.kind == Kind::PersistentVolumeClaim {
+        let unknown = desired.key == objects.config_map && !matches!(settings, Settings::Known(_));
+        if unknown {
+            // PostgreSQL goes on with the settings it has.
+        } else if desired.key.kind == Kind::PersistentVolumeClaim {
             volume::keep(plan, desired.clone());
         } else {
             plan.keep(desired.clone());

@@ -19,6 +19,7 @@ pub mod pooler_health;
 pub mod postgres_config;
 pub mod quorum;
 pub mod secrets;
+pub mod settings;
 pub mod status;
 
 use jiff::Timestamp;

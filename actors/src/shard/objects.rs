@@ -15,7 +15,7 @@ use super::config_files::{EXPORTER_QUERIES, PG_HBA};
 use super::identity::Identity;
 use super::multiorch;
 use crate::labels::{self, Map};
-use crate::object::{Desired, Kind};
+use crate::object::{Desired, Key, Kind};
 use crate::quantity::thousandths;
 use crate::shard::postgres_config::{self, Rendered, Sizing};
 use crate::workload::{self, Pull, RenderError};
@@ -34,6 +34,8 @@ pub struct Inputs<'a> {
 pub struct ShardObjects {
     /// Created at once.
     pub base: Vec<Desired>,
+    /// Which of them is the ConfigMap with the settings.
+    pub config_map: Key,
     /// Deployments that exit without the topology, so wait for it.
     pub multiorch: Vec<Desired>,
     /// The settings and their hashes, for the pools.
@@ -92,6 +94,11 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
     base.extend(orchestrators.services);
     Ok(ShardObjects {
         base,
+        config_map: Key::new(
+            Kind::ConfigMap,
+            &identity.owner.namespace,
+            &identity.suffixed("postgres-config"),
+        ),
         multiorch: orchestrators.deployments,
         config,
     })

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 
 use crds::Shard;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::decide::State;
+use super::postgres_config::Hashes;
+use super::settings::{self, Settings};
 use super::{backup_volume, secrets};
 use crate::action::WantReason;
 use crate::entry::Entry;
@@ -28,8 +30,18 @@ struct Pools {
 const WAITING: &str =
     "waiting for pool pods, and for multiorch, which starts once the topology is Ready";
 
+/// What the Shard wants but for its pods.
+pub struct Wanted<'a> {
+    /// Deployments of multiorch.
+    pub multiorch: &'a [Key],
+    /// What is known of the user's settings.
+    pub settings: &'a Settings<'a>,
+    /// The hashes of all settings, when they are known.
+    pub hashes: &'a Hashes,
+}
+
 /// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
-pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key]) -> Computed {
+pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_>) -> Computed {
     let names = shard.map(pool::wanted_pods).unwrap_or_default();
     let observed = plan.observed;
     let ready = names.iter().filter(|key| {
@@ -41,7 +53,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key])
         wanted: names.len(),
         ready: ready.count(),
     };
-    let orch = orch_ready(plan, multiorch);
+    let orch = orch_ready(plan, wanted.multiorch);
     let found = health::of_pods(
         observed.controlled(Kind::Pod).chain(
             observed
@@ -102,6 +114,15 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, multiorch: &[Key])
     fields.insert("orchReady".into(), orch.into());
     fields.insert("poolsReady".into(), pools_ready.into());
     fields.insert("readyReplicas".into(), pools.ready.into());
+    if let Some(value) = settings::status(
+        observed,
+        wanted.settings,
+        wanted.hashes,
+        pools_ready,
+        plan.now(),
+    ) {
+        fields.insert("postgresConfig".into(), value);
+    }
     let kept = &[
         "disruption",
         "rollout",
@@ -162,6 +183,34 @@ fn dropped<'a>(plan: &Plan<'a, State>, shard: Option<&Shard>) -> impl Iterator<I
         .map(|pod| &*pod.key().name)
 }
 
+/// What was told of drift, while a pool has not told what it finds since this process started, or cannot tell.
+fn told_before(plan: &Plan<'_, State>, shard: Option<&Shard>) -> Option<Condition> {
+    let decided = |pool: &str, cell: &str| {
+        let report = plan.observed.wants.get(&(pool.into(), cell.into()));
+        report.is_some_and(|report| !report.undecided)
+    };
+    let pools = shard.into_iter().flat_map(|shard| &shard.spec.pools);
+    let mut places = pools.flat_map(|(pool, of)| of.cells.iter().map(move |cell| (pool, cell)));
+    if places.all(|(pool, cell)| decided(pool, cell)) {
+        return None;
+    }
+    let status = plan.observed.me.status_value();
+    let conditions = status.get("conditions")?.as_array()?;
+    let text = |condition: &Value, field: &str| {
+        let text = condition.get(field).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let before = conditions
+        .iter()
+        .find(|condition| text(condition, "type") == "RollingUpdate")?;
+    Some(Condition::new(
+        "RollingUpdate",
+        text(before, "status") == "True",
+        &text(before, "reason"),
+        text(before, "message"),
+    ))
+}
+
 /// What pools want but this version does not do.
 fn wants(plan: &Plan<'_, State>, shard: Option<&Shard>) -> Vec<Condition> {
     let wanted = |reasons: &'static [WantReason]| {
@@ -176,7 +225,9 @@ fn wants(plan: &Plan<'_, State>, shard: Option<&Shard>) -> Vec<Condition> {
         (!pods.is_empty()).then(|| pods.join(", "))
     };
     let mut conditions = Vec::new();
-    conditions.push(match named(wanted(&[WantReason::Drift]).collect()) {
+    let drift = named(wanted(&[WantReason::Drift]).collect());
+    conditions.push(match drift {
+        None if let Some(before) = told_before(plan, shard) => before,
         Some(pods) => Condition::new(
             "RollingUpdate",
             true,

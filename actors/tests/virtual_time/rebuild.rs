@@ -33,11 +33,12 @@ pub fn essence(state: &State) -> BTreeMap<Key, Value> {
 
 /// Takes out what differs from run to run: versions, generations, times, and the hash, which is also over the owner's uid.
 fn strip(value: &mut Value, uids: &BTreeMap<String, String>) {
-    const CHANCE: [&str; 5] = [
+    const CHANCE: [&str; 6] = [
         "resourceVersion",
         "generation",
         "observedGeneration",
         "lastTransitionTime",
+        "lastAppliedAt",
         "multigres.com/applied-hash",
     ];
     match value {

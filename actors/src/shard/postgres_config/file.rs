@@ -20,6 +20,67 @@ fn assignment(line: &str) -> Option<(String, String)> {
 }
 
 /// Cuts a trailing comment; a `#` inside quotes is part of the value.
+/// A line of the user's file that is not taken: its number, counted from 1, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Counted from 1.
+    pub line: usize,
+    /// The line as far as it was understood, what is wrong and the remedy.
+    pub problem: String,
+}
+
+/// What PostgreSQL would refuse in a file, what would not take effect, and what [`effective`] cannot read. One such line
+/// would keep the server from starting or from loading all the others.
+pub fn mistakes(text: &str) -> Vec<Mistake> {
+    let lines = text.lines().enumerate();
+    lines
+        .filter_map(|(at, line)| {
+            let problem = mistake(line.trim())?;
+            Some(Mistake {
+                line: at + 1,
+                problem,
+            })
+        })
+        .collect()
+}
+
+fn mistake(line: &str) -> Option<String> {
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let Some((name, value)) = line.split_once('=') else {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        return Some(format!("{name}: write the line as name = value"));
+    };
+    let (name, value) = (name.trim(), without_comment(value).trim());
+    if !is_token(value) {
+        return Some(format!(
+            "{name} = {value}: put the value in single quotes, and double those inside"
+        ));
+    }
+    let value = unquote(value);
+    let problem = crds::guc::check(name, &value).err()?;
+    Some(format!("{name} = {value}: {problem}"))
+}
+
+/// One quoted text, or one word that needs no quotes.
+fn is_token(value: &str) -> bool {
+    let Some(inner) = value.strip_prefix('\'') else {
+        let word = |c: char| c.is_alphanumeric() || "_.:/+-".contains(c);
+        return value.starts_with(|c: char| c.is_alphanumeric() || "_.+-".contains(c))
+            && value.chars().all(word);
+    };
+    let mut chars = inner.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '\'' if chars.next_if_eq(&'\'').is_none() => return chars.next().is_none(),
+            _ => {}
+        }
+    }
+    false
+}
+
 fn without_comment(value: &str) -> &str {
     let mut quoted = false;
     let mut escaped = false;
@@ -60,4 +121,45 @@ fn unquote(value: &str) -> String {
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file() {
+        for (line, wrong) in [
+            ("", false),
+            ("# a = b = c", false),
+            ("work_mem = 8MB", false),
+            ("  Work_Mem='8 MB' # why", false),
+            ("log_line_prefix = '%m it''s # no comment'", false),
+            ("search_path = 'a, b'", false),
+            (r"log_line_prefix = 'a\'b'", false),
+            ("work_mem = 8 MB", true),
+            ("work_mem 8MB", true),
+            ("work_mem =", true),
+            ("log_line_prefix = 'open", true),
+            ("log_line_prefix = 'a' 'b'", true),
+            ("search_path = a, b", true),
+            ("include = 'other.conf'", true),
+            ("include_dir 'conf.d'", true),
+            ("no_such_setting = 1", true),
+            ("work_mem = many", true),
+            ("port = 1", true),
+            ("synchronous_commit = off", true),
+            ("cron.database_name = postgres", false),
+        ] {
+            assert_eq!(!mistakes(line).is_empty(), wrong, "{line}");
+        }
+        let all = mistakes("# first\nport = 1\n\njit = maybe\n");
+        assert_eq!(all.iter().map(|m| m.line).collect::<Vec<_>>(), [2, 4]);
+        assert!(
+            all[1]
+                .problem
+                .contains("jit = maybe: the parameter is of type bool"),
+            "{all:?}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ mod file;
 mod sizing;
 
 use baseline::BASELINE;
-pub use file::effective;
+pub use file::{Mistake, effective, mistakes};
 pub use sizing::Sizing;
 use sizing::sized;
 
@@ -94,7 +94,7 @@ fn line(text: &mut String, name: &str, value: &str) {
         .replace('\n', "\\n")
         .replace('\r', "\\r");
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{name} = '{quoted}'");
+    let _ = writeln!(text, "{} = '{quoted}'", name.trim());
 }
 
 /// True when PostgreSQL takes the setting only at start: by context, or because we do not know it.
