@@ -319,12 +319,13 @@ fn data_digest(_kind: Kind, value: &str) -> u64 {
 
 impl Entry {
     /// The object holds all of the desired one with this fingerprint ([`crate::covers::fingerprint`]). What was only kept to
-    /// find that out goes: a changed object comes as a new entry, and a changed desire is written without looking.
+    /// find that out goes: a changed object comes as a new entry, and a changed desire is written without looking. A
+    /// StatefulSet keeps its spec, since what of it cannot be changed decides what may be desired.
     pub fn cover(&self, fingerprint: u64) {
         self.covered.set(fingerprint);
         let only_compared = matches!(
             self.key().kind,
-            Kind::StatefulSet | Kind::Deployment | Kind::PodDisruptionBudget | Kind::Certificate
+            Kind::Deployment | Kind::PodDisruptionBudget | Kind::Certificate
         );
         if only_compared {
             self.spec.clear();

@@ -46,7 +46,34 @@ fn received<T: DeserializeOwned>(body: &Value, uid: fn(&str) -> String) -> T {
 
 fn cluster_of(text: &str) -> Value {
     let mut all = documents(text).into_iter();
-    all.find(|d| d["kind"] == "MultigresCluster").unwrap()
+    let mut cluster = all.find(|d| d["kind"] == "MultigresCluster").unwrap();
+    // The samples leave it to who applies them.
+    cluster["metadata"]["namespace"] = "default".into();
+    cluster
+}
+
+/// The templates of a file.
+fn templates_of(text: &str) -> Templates {
+    let mut templates = Templates::default();
+    for document in documents(text) {
+        let name = document["metadata"]["name"].as_str().unwrap().to_owned();
+        match document["kind"].as_str().unwrap() {
+            "CoreTemplate" => {
+                let template = serde_json::from_value(document).unwrap();
+                templates.core.insert(name, template);
+            }
+            "CellTemplate" => {
+                let template = serde_json::from_value(document).unwrap();
+                templates.cell.insert(name, template);
+            }
+            "ShardTemplate" => {
+                let template = serde_json::from_value(document).unwrap();
+                templates.shard.insert(name, template);
+            }
+            _ => {}
+        }
+    }
+    templates
 }
 
 fn uid_of(name: &str) -> String {
@@ -55,9 +82,13 @@ fn uid_of(name: &str) -> String {
 
 /// All objects of a cluster: each level is rendered from the custom resources of the level above.
 fn render(cluster: &Value, uid: fn(&str) -> String) -> Vec<Desired> {
+    render_with(cluster, &Templates::default(), uid)
+}
+
+fn render_with(cluster: &Value, templates: &Templates, uid: fn(&str) -> String) -> Vec<Desired> {
     let cluster: MultigresCluster = received(cluster, uid);
     let defaults = OperatorDefaults::with_images(&BTreeMap::new());
-    let resolved = resolve(&cluster, &Templates::default(), &defaults).unwrap();
+    let resolved = resolve(&cluster, templates, &defaults).unwrap();
     let mut waiting = actors::cluster::objects::render(&cluster, &resolved).unwrap();
     let mut all = Vec::new();
     while !waiting.is_empty() {
@@ -133,6 +164,26 @@ fn matches_the_golden_manifests() {
             "{path} differs from line {differing:?} (counted from 0); UPDATE_GOLDEN=1 rewrites it"
         );
     }
+}
+
+#[test]
+fn every_sample_can_be_built() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/samples");
+    let mut built = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "yaml") {
+            continue;
+        }
+        println!("{}", path.display());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let objects = render_with(&cluster_of(&text), &templates_of(&text), uid_of);
+        let names: BTreeSet<_> = objects.iter().map(|object| &object.key).collect();
+        assert_eq!(names.len(), objects.len(), "a name is used twice");
+        assert!(objects.iter().any(|object| object.key.kind == Kind::Pod));
+        built += 1;
+    }
+    assert!(built >= 10, "{built} samples");
 }
 
 #[test]

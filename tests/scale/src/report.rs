@@ -160,14 +160,17 @@ mod tests {
     fn entry(verb: &str, subresource: &str) -> Entry {
         Entry {
             user: String::new(),
+            credential: String::new(),
             user_agent: String::new(),
             verb: verb.to_owned(),
+            group: "multigres.com".to_owned(),
             resource: "shards".to_owned(),
             subresource: subresource.to_owned(),
             namespace: String::new(),
             name: String::new(),
             code: 200,
             at: jiff::Timestamp::UNIX_EPOCH,
+            answered: jiff::Timestamp::UNIX_EPOCH,
         }
     }
 
