@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 pub use actors::metric::Sample;
-pub use actors::operator::{Handle, Hooks, Inspection, Leadership, SampleKind};
+pub use actors::operator::{Clients, Handle, Hooks, Inspection, Leadership, SampleKind};
 
 /// Stack of the actors' thread. Decisions are shallow; the pages are only used when touched.
 const STACK: usize = 2 * 1024 * 1024;
@@ -99,7 +99,7 @@ impl Engine {
     /// # Errors
     /// When the thread cannot be made or ends at once.
     pub async fn start(
-        client: kube::Client,
+        clients: Clients,
         leadership: watch::Receiver<Leadership>,
         settings: Settings,
         io: Runtime,
@@ -125,7 +125,7 @@ impl Engine {
                     hooks: settings.hooks,
                 };
                 LocalSet::new().block_on(&runtime, async move {
-                    let _ = send.send(actors::operator::start(client, leadership, settings).await);
+                    let _ = send.send(actors::operator::start(clients, leadership, settings).await);
                     let _ = stopped.await;
                 });
             })?;

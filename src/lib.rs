@@ -5,6 +5,7 @@
 pub mod args;
 pub mod clock;
 pub mod engine;
+pub mod fence;
 pub mod leader;
 pub mod lease;
 pub mod process;

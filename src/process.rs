@@ -17,7 +17,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::args::{Args, Environment};
 use crate::clock;
-use crate::engine::{Actors, Engine, Handle, Hooks, Leadership, Settings};
+use crate::engine::{Actors, Clients, Engine, Handle, Hooks, Leadership, Settings};
+use crate::fence;
 use crate::leader::{self, Elector};
 use crate::lease::Timing;
 use crate::server::{self, auth, health, introspection, tls};
@@ -55,14 +56,14 @@ pub enum Error {
     Ended,
 }
 
-/// A client of the API server.
+/// How to reach the API server.
 ///
 /// Watches live long, so reads have no time limit; every other request gets its own where it is made. The client does
 /// not retry by itself: 429 and 503 must reach the executor, which paces by them.
 ///
 /// # Errors
 /// When there is no usable configuration.
-pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, Error> {
+pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, Error> {
     let mut config = match kubeconfig {
         None => Config::infer()
             .await
@@ -82,7 +83,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, Error> {
     let agent =
         http::HeaderValue::from_static(concat!("multigres-operator/", env!("CARGO_PKG_VERSION")));
     config.headers.push((http::header::USER_AGENT, agent));
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// A running operator.
@@ -105,12 +106,13 @@ impl Process {
     /// # Errors
     /// When an address is taken or the actors do not start.
     pub async fn start(
-        client: Client,
+        config: Config,
         args: &Args,
         environment: &Environment,
         hooks: Hooks,
     ) -> Result<Self, Error> {
         let io = Runtime::current();
+        let client = Client::try_from(config.clone())?;
         let metrics = server::listen(&args.metrics_bind_address)
             .await
             .map_err(Error::Listen)?;
@@ -127,6 +129,10 @@ impl Process {
             sender.send_replace(leader::alone());
             (None, Some(sender))
         };
+        let clients = Clients {
+            reads: client.clone(),
+            writes: fence::client(config, leadership.clone(), io.clone())?,
+        };
         let settings = Settings {
             namespace: environment.namespace.clone(),
             identity: environment.name.clone(),
@@ -135,7 +141,7 @@ impl Process {
             image_strategy: args.image_update_strategy.into(),
             hooks,
         };
-        let engine = Engine::start(client.clone(), leadership.clone(), settings, io).await?;
+        let engine = Engine::start(clients, leadership.clone(), settings, io).await?;
         let handle = engine.handle();
         let mut process = Self {
             engine,
@@ -289,8 +295,8 @@ fn elect(
 /// # Errors
 /// One line for the person who starts it.
 pub async fn run(args: Args, environment: Environment) -> Result<(), Error> {
-    let client = client(args.kubeconfig.as_deref()).await?;
-    let process = Process::start(client, &args, &environment, Hooks::default()).await?;
+    let config = config(args.kubeconfig.as_deref()).await?;
+    let process = Process::start(config, &args, &environment, Hooks::default()).await?;
     let signals = process.shutdown().on_signals()?;
     Runtime::current().spawn(signals);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = %environment.namespace, "operator started");

@@ -49,6 +49,14 @@ const INFLOW: usize = 1024;
 /// How long the first lists wait for the lease, so that a process that leads at once does not list twice.
 const LEASE_GRACE: Duration = Duration::from_millis(400);
 
+/// Ways to the API server.
+pub struct Clients {
+    /// For reads and watches.
+    pub reads: kube::Client,
+    /// For what takes leadership: it sends only while this process leads.
+    pub writes: kube::Client,
+}
+
 /// The running operator.
 #[derive(Clone)]
 pub struct Handle {
@@ -58,11 +66,16 @@ pub struct Handle {
 
 /// Starts supervisor and informers. Must run inside a LocalSet on the actors' thread.
 pub async fn start(
-    client: kube::Client,
+    clients: Clients,
     leadership: watch::Receiver<Leadership>,
     settings: Settings,
 ) -> Handle {
-    let api = Arc::new(ApiServer::new(client.clone(), settings.call_deadline));
+    let client = clients.reads;
+    let api = Arc::new(ApiServer::new(
+        client.clone(),
+        clients.writes,
+        settings.call_deadline,
+    ));
     let (handle, inflow, epoch) = start_with(api, leadership.clone(), &settings, Clock::system());
     let mut waiting = leadership.clone();
     let _ = tokio::time::timeout(LEASE_GRACE, waiting.wait_for(Leadership::holds)).await;

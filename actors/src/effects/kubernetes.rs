@@ -65,21 +65,29 @@ pub trait Kubernetes: Send + Sync + 'static {
 
 /// The real server.
 pub struct ApiServer {
-    client: kube::Client,
+    reads: kube::Client,
+    writes: kube::Client,
     deadline: Duration,
 }
 
 impl ApiServer {
-    /// Talks through `client`. `deadline` is the longest wait for an answer: below the margin of the lease, so that a write
-    /// of a lost leader is over when another one begins.
-    pub const fn new(client: kube::Client, deadline: Duration) -> Self {
-        Self { client, deadline }
+    /// Sends what only reads through `reads`, everything else through `writes`. `deadline` is the longest wait for an answer:
+    /// below the margin of the lease, so that a write of a lost leader is over when another one begins.
+    pub const fn new(reads: kube::Client, writes: kube::Client, deadline: Duration) -> Self {
+        Self {
+            reads,
+            writes,
+            deadline,
+        }
     }
 }
 
 impl Kubernetes for ApiServer {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        let client = self.client.clone();
+        let client = match call.method {
+            "GET" => self.reads.clone(),
+            _ => self.writes.clone(),
+        };
         let deadline = self.deadline;
         Box::pin(async move {
             let uri = timed(&call, deadline);

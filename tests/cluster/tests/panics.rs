@@ -57,8 +57,8 @@ async fn a_panicking_actor_harms_nobody_and_stalls_until_an_edit() {
         .service_account_kubeconfig(chart::NAMESPACE, chart::SERVICE_ACCOUNT)
         .await
         .unwrap();
-    let client = process::client(Some(kubeconfig.as_path())).await.unwrap();
-    let operator = process::Process::start(client, &args, &environment, hooks)
+    let config = process::config(Some(kubeconfig.as_path())).await.unwrap();
+    let operator = process::Process::start(config, &args, &environment, hooks)
         .await
         .unwrap();
 
