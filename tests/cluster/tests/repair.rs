@@ -106,7 +106,7 @@ fn cases() -> Vec<Case> {
             "policy/v1",
             "PodDisruptionBudget",
             "poddisruptionbudgets",
-            "",
+            "-pdb-",
             budget,
         ),
     ]
