@@ -38,10 +38,11 @@ lint: rust ## Formatting, clippy, dependency policy, drift of generated files
 	@echo "4/4 custom resource definitions"
 	@scripts/crd-drift
 
-bench: rust go ## Measure a fleet of clusters; figures in target/bench.json
+bench: rust go ## Measure a fleet of clusters; figures in target/bench.json (SCALE_QUICK=1: a small round)
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --profile dist --locked --package multigres-operator
-	MULTIGRES_OPERATOR_BINARY=$(abspath $(TARGET))/dist/multigres-operator cargo run --release --locked --package scale
+	cargo build --release --locked --package demo --package scale
+	MULTIGRES_OPERATOR_BINARY=$(abspath $(TARGET))/dist/multigres-operator $(TARGET)/release/scale
 
 fuzz: rust ## Ten minutes of mutated input for each parser (FUZZ_SECONDS, FUZZ_SEED, FUZZ_KEEP=1 to grow crds/fuzz/corpus)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) cargo test --release --locked --package crds --test fuzz -- --nocapture --test-threads=1

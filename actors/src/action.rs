@@ -194,6 +194,19 @@ impl Action {
         }
     }
 
+    /// The JSON that this action carries, for those that carry any.
+    pub const fn content_mut(&mut self) -> Option<&mut Value> {
+        match self {
+            Action::Apply { object, .. }
+            | Action::Restore { object, .. }
+            | Action::Create { object }
+            | Action::Generate { object, .. } => Some(&mut object.body),
+            Action::Metadata { patch, .. } => Some(patch),
+            Action::Status { status, .. } => Some(status),
+            Action::Delete { .. } | Action::Expand { .. } | Action::Read { .. } => None,
+        }
+    }
+
     /// True unless the action only reads.
     pub const fn writes(&self) -> bool {
         !matches!(self, Action::Read { .. })

@@ -12,7 +12,7 @@ use serde::de::value::Error as ValueError;
 use x509_parser::prelude::{FromDer, GeneralName, Pem, X509Certificate};
 
 use crate::effects::certificate::key_pair;
-use crate::entry::digest;
+use crate::entry::{digest, piece};
 
 /// File names of an authority: certificates and the key of the first of them.
 pub const AUTHORITY_FILES: (&str, &str) = ("ca.crt", "ca.key");
@@ -43,6 +43,21 @@ pub struct CertificateFact {
     pub key_fits: bool,
     /// Digest of the authority that was last found to have signed it; spares the arithmetic while nothing changes.
     signed_by: Cell<u64>,
+}
+
+impl CertificateFacts {
+    /// Bytes that this takes, its own included; an estimate.
+    pub fn bytes(&self) -> usize {
+        let fact = |fact: &CertificateFact| {
+            let names = fact
+                .names
+                .iter()
+                .map(|name| piece(name.len()) + 2 * size_of::<Box<str>>());
+            size_of::<CertificateFact>() + piece(fact.der.len()) + names.sum::<usize>()
+        };
+        let facts = self.authorities.iter().chain(&self.leaf);
+        piece(size_of::<Self>()) + facts.map(fact).sum::<usize>()
+    }
 }
 
 /// Reads the `data` of a Secret, in base64 as the API server sends it. `None` when it holds no certificate files.

@@ -318,7 +318,7 @@ impl Bed {
 }
 
 /// JSON merge patch (RFC 7386).
-fn merge(target: &mut Value, patch: &Value) {
+pub fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *target = patch.clone();
         return;

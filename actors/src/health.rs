@@ -115,7 +115,7 @@ mod tests {
                 ..crate::entry::Pod::default()
             };
             let pods = [Rc::new(Entry {
-                pod: Some(pod),
+                pod: Some(Box::new(pod)),
                 ..Entry::default()
             })];
             let early = of_pods(pods.iter(), since);

@@ -15,6 +15,7 @@ pub mod findings;
 #[cfg(test)]
 mod fixtures;
 pub mod health;
+pub mod history;
 pub mod informers;
 pub mod labels;
 pub mod life;

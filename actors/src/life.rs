@@ -5,26 +5,20 @@
 //! ```
 //! Lost on restart: everything. State is rebuilt from the store, reports are told again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::action::{Decision, Planned, Want};
+use crate::action::{Decision, Want};
 use crate::entry::Entry;
+use crate::history::History;
 use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
 use crate::supervisor::Exited;
 use crate::world::World;
-
-/// Decisions kept for introspection.
-const HISTORY: usize = 5;
-
-/// Actions named of one of them; there are hundreds of actors, and a first decision has dozens of actions.
-const NAMED: usize = 12;
 
 /// Messages that may wait. A Wake that finds no place is made up for by what is in its place; a Report is told again.
 const MAILBOX: usize = 16;
@@ -35,23 +29,13 @@ pub(crate) const RETELL: Duration = Duration::from_millis(100);
 /// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
 const PACE: Duration = Duration::from_millis(40);
 
-/// A decision that asked for something, as introspection shows it.
-#[derive(Serialize)]
-struct Recorded {
-    at: Timestamp,
-    inputs: Vec<String>,
-    actions: Vec<(&'static str, String, String)>,
-    /// Actions beyond those that are named.
-    more: usize,
-}
-
 /// The shell of an actor.
 pub struct Life<R: Room> {
     id: ActorId,
     incarnation: u64,
     world: Rc<World>,
     state: R::State,
-    history: VecDeque<Recorded>,
+    history: History,
     decisions: u64,
     wants: Vec<Want>,
     /// What pools told (ShardActor only).
@@ -99,7 +83,7 @@ impl<R: Room> Life<R> {
             incarnation,
             world,
             state: R::State::default(),
-            history: VecDeque::new(),
+            history: History::default(),
             decisions: 0,
             wants: Vec::new(),
             reports: BTreeMap::new(),
@@ -125,7 +109,7 @@ impl<R: Room> Life<R> {
         let mut decision = R::decide(&self.id, &observed, &self.state, now, &self.world.defaults);
         self.decisions += 1;
         steer(&mut decision, &observed, now);
-        self.record(now, &decision);
+        self.history.add(now, &decision.inputs, &decision.actions);
         self.world.refer(&self.id, &decision.references);
         if decision.wants != self.wants {
             self.wants.clone_from(&decision.wants);
@@ -197,29 +181,6 @@ impl<R: Room> Life<R> {
                 life.think(ctx);
             })
         });
-    }
-
-    fn record(&mut self, at: Timestamp, decision: &Decision<R::State>) {
-        if decision.actions.is_empty() {
-            return;
-        }
-        let action = |planned: &Planned| {
-            let (key, _) = planned.action.lane();
-            (
-                planned.action.verb(),
-                key.to_string(),
-                planned.reason.clone(),
-            )
-        };
-        self.history.push_back(Recorded {
-            at,
-            inputs: decision.inputs.clone(),
-            actions: decision.actions.iter().take(NAMED).map(action).collect(),
-            more: decision.actions.len().saturating_sub(NAMED),
-        });
-        while self.history.len() > HISTORY {
-            self.history.pop_front();
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::parcel::Parcel;
 use crate::action::{Planned, Slot, Urgency};
 use crate::object::Key;
 use crate::room::ActorId;
@@ -22,8 +23,16 @@ pub struct Job {
 
 #[derive(Debug, Default)]
 struct Track {
-    running: Option<Job>,
-    waiting: Option<Job>,
+    running: Option<Parcel>,
+    waiting: Option<Parcel>,
+}
+
+impl Track {
+    /// Where what waits stands in the order of service.
+    fn place(lane: &Lane, parcel: &Parcel) -> (Urgency, u64, Lane) {
+        let job = parcel.slip();
+        (job.planned.action.urgency(), job.number, lane.clone())
+    }
 }
 
 /// All lanes.
@@ -43,38 +52,38 @@ impl Lanes {
         let (key, slot) = planned.action.lane();
         let lane = (key.clone(), slot);
         let track = self.tracks.entry(lane.clone()).or_default();
-        let same = |job: &Option<Job>| {
-            job.as_ref()
-                .is_some_and(|job| job.planned.action == planned.action)
+        let parcel = Parcel::new(Job {
+            actor,
+            number: self.next + 1,
+            planned,
+        });
+        let same = |known: &Option<Parcel>| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.asks_the_same_as(&parcel))
         };
         if same(&track.waiting) || (track.waiting.is_none() && same(&track.running)) {
             self.coalesced += 1;
             return;
         }
         self.next += 1;
-        let job = Job {
-            actor,
-            number: self.next,
-            planned,
-        };
         if let Some(old) = track.waiting.take() {
-            self.ready
-                .remove(&(old.planned.action.urgency(), old.number, lane.clone()));
+            self.ready.remove(&Track::place(&lane, &old));
             self.coalesced += 1;
         }
         if track.running.is_none() {
-            self.ready
-                .insert((job.planned.action.urgency(), job.number, lane));
+            self.ready.insert(Track::place(&lane, &parcel));
         }
-        track.waiting = Some(job);
+        track.waiting = Some(parcel);
     }
 
     /// The next action to send: most urgent first, then oldest.
     pub fn start(&mut self) -> Option<Job> {
         let (_, _, lane) = self.ready.pop_first()?;
         let track = self.tracks.get_mut(&lane)?;
-        let job = track.waiting.take()?;
-        track.running = Some(job.clone());
+        let parcel = track.waiting.take()?;
+        let job = parcel.open();
+        track.running = Some(parcel);
         self.running += 1;
         Some(job)
     }
@@ -92,9 +101,8 @@ impl Lanes {
             self.coalesced += 1;
         }
         match &track.waiting {
-            Some(job) => {
-                self.ready
-                    .insert((job.planned.action.urgency(), job.number, lane.clone()));
+            Some(parcel) => {
+                self.ready.insert(Track::place(lane, parcel));
             }
             None => {
                 self.tracks.remove(lane);
@@ -121,8 +129,8 @@ impl Lanes {
     fn keep(&mut self, keep: impl Fn(&Job) -> bool) {
         let ready = &mut self.ready;
         self.tracks.retain(|lane, track| {
-            if let Some(job) = track.waiting.take_if(|job| !keep(job)) {
-                ready.remove(&(job.planned.action.urgency(), job.number, lane.clone()));
+            if let Some(old) = track.waiting.take_if(|old| !keep(old.slip())) {
+                ready.remove(&Track::place(lane, &old));
             }
             track.running.is_some() || track.waiting.is_some()
         });
@@ -154,8 +162,8 @@ impl Lanes {
                 track
                     .running
                     .iter()
-                    .map(|job| (job, true))
-                    .chain(track.waiting.iter().map(|job| (job, false)))
+                    .map(|parcel| (parcel.slip(), true))
+                    .chain(track.waiting.iter().map(|parcel| (parcel.slip(), false)))
             })
             .filter(|(job, _)| job.actor == *actor)
             .map(|(job, running)| {

@@ -100,6 +100,9 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) {
         let undone = put.filter(|put| !covers::covers(&entry.comparable(), put));
+        if let (Some(put), None) = (put, undone) {
+            entry.cover(covers::fingerprint(put));
+        }
         let now = self.world.clock.now();
         let mut store = self.world.store.borrow_mut();
         let me = store.by_uid(&id.uid).cloned();
@@ -121,7 +124,7 @@ impl Supervisor {
             Some(put) if unmoved => {
                 // The server took the write and changed nothing: the same write would end the same. Remember the pair.
                 if let Some(known) = store.get(key) {
-                    known.covered.set(covers::fingerprint(put));
+                    known.vain.set(covers::fingerprint(put));
                 }
                 store.succeed(key);
                 let finding = Finding::futile(id, now);
