@@ -201,6 +201,36 @@ fn strip(mut object: DynamicObject, resource: &ApiResource) -> DynamicObject {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
         }
+        // Claims of an owner that is not in this cluster would be collected as fast as they are made.
+        let claims = spec.get_mut("volumeClaimTemplates");
+        for claim in claims.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(metadata) = claim.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove("ownerReferences");
+            }
+        }
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_posted_again_has_no_owner() {
+        let owners = json!([{"kind": "TopoServer", "name": "t", "uid": "u"}]);
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": "s", "ownerReferences": owners},
+            "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data", "ownerReferences": owners}}]},
+        });
+        let set: DynamicObject = serde_json::from_value(set).unwrap();
+        let stripped = strip(set, &kind("apps", "v1", "StatefulSet", "statefulsets"));
+        let stripped = serde_json::to_value(stripped).unwrap();
+        assert!(!stripped.to_string().contains("ownerReferences"));
+        let claim = &stripped["spec"]["volumeClaimTemplates"][0]["metadata"];
+        assert_eq!(claim["name"], "data");
+    }
 }
