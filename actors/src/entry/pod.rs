@@ -88,8 +88,9 @@ const BROKEN: [&str; 7] = [
     "RunContainerError",
 ];
 
-/// What the scheduler says of a pod whose volumes are being made (kube-scheduler, VolumeBinding plugin).
-const UNBOUND: &str = "unbound immediate PersistentVolumeClaims";
+/// What the scheduler names, in one spelling or another, while a pod's volumes are being made (kube-scheduler, VolumeBinding
+/// plugin): claims that are not bound, that it does not know yet, or whose volume it does not know yet.
+const CLAIM: &str = "persistentvolumeclaim";
 
 /// A pod without a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,10 @@ impl Pod {
             .and_then(|c| {
                 Some(Unschedulable {
                     since: c.last_transition_time.as_deref()?.parse().ok()?,
-                    binding: c.message.as_deref().is_some_and(|m| m.contains(UNBOUND)),
+                    binding: c
+                        .message
+                        .as_deref()
+                        .is_some_and(|m| m.to_ascii_lowercase().contains(CLAIM)),
                 })
             });
         let broken = status
@@ -200,9 +204,13 @@ mod tests {
                 .unwrap()
                 .binding
         };
-        assert!(read(
-            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
-        ));
+        for waits in [
+            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+            "0/3 nodes are available: persistentvolumeclaim \"data-a\" not found. not found",
+            "0/3 nodes are available: persistentvolumeclaim \"data-a\" bound to non-existent persistentvolume \"\". not found",
+        ] {
+            assert!(read(waits), "{waits}");
+        }
         assert!(!read("0/3 nodes are available: 3 Insufficient memory."));
     }
 }
