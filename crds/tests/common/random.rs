@@ -43,7 +43,7 @@ impl Edit {
 }
 
 /// Removes the member; elements of lists and maps are left where their list or map is.
-fn remove(object: &mut Value, steps: &[&str]) {
+pub fn remove(object: &mut Value, steps: &[&str]) {
     match steps {
         [last] if !matches!(*last, "[]" | "{}") => {
             object.as_object_mut().and_then(|map| map.remove(*last));
