@@ -35,16 +35,25 @@ impl Statuses {
         }
     }
 
-    /// Notes the statuses of all custom resources.
-    fn note(&mut self, desk: &Desk) {
-        for (key, body) in &desk.objects {
-            self.0
-                .entry(key.kind.name())
-                .or_default()
-                .push(body["status"].clone());
+    /// Notes the statuses that rooms wrote.
+    fn note(&mut self, desk: &Desk, by_room: impl Fn(Kind) -> bool) {
+        let written = desk.objects.iter().filter(|(key, body)| {
+            CUSTOM.contains(&key.kind) && by_room(key.kind) && !body["status"].is_null()
+        });
+        for (key, body) in written {
+            let of_kind = self.0.entry(key.kind.name()).or_default();
+            of_kind.push(body["status"].clone());
         }
     }
 }
+
+const CUSTOM: [Kind; 5] = [
+    Kind::MultigresCluster,
+    Kind::TopoServer,
+    Kind::Cell,
+    Kind::TableGroup,
+    Kind::Shard,
+];
 
 fn values<'a>(at: &'a Value, steps: &[&str], found: &mut Vec<&'a Value>) {
     match steps {
@@ -103,6 +112,8 @@ pub fn observed() -> Statuses {
 }
 
 fn cluster(spec: Value, all: &mut Statuses) {
+    // The desk makes the statuses of Shards up.
+    let mut note = |desk: &Desk| all.note(desk, |kind| kind != Kind::Shard);
     let mut desk = Desk::cluster(spec);
     for template in world(None) {
         let kind = crate::outputs::kind(template["kind"].as_str().unwrap());
@@ -113,9 +124,9 @@ fn cluster(spec: Value, all: &mut Statuses) {
     let recorded = json!({"multigres.com/applied-images": OLD_IMAGES});
     desk.patch(&me, &json!({"metadata": {"annotations": recorded}}));
     desk.settle();
-    all.note(&desk);
+    note(&desk);
     desk.bring_up();
-    all.note(&desk);
+    note(&desk);
     // The operator comes with other images, and the spec has a new generation.
     let images = [
         "MULTIGATEWAY",
@@ -130,7 +141,7 @@ fn cluster(spec: Value, all: &mut Statuses) {
     let change = json!({"logLevels": {"pgctld": "warn"}, "images": {"imagePullPolicy": "Never"}});
     desk.patch(&me, &json!({"spec": change}));
     desk.bring_up();
-    all.note(&desk);
+    note(&desk);
 }
 
 fn table_group_without_shards(all: &mut Statuses) {
@@ -142,7 +153,7 @@ fn table_group_without_shards(all: &mut Statuses) {
     tell(&mut desk, &me, all);
 }
 
-/// A Shard before it has anything, with its pods and orchestrators, and with a mistake in its settings.
+/// A Shard before it has anything, with its pods and orchestrators, in one more cell, and with a mistake in its settings.
 fn shard(all: &mut Statuses) {
     let mut body = SAMPLES.base("Shard");
     complete("Shard", &mut body);
@@ -151,6 +162,10 @@ fn shard(all: &mut Statuses) {
     });
     let me = key(Kind::Shard, "sample");
     let mut desk = Desk::default();
+    let password = &body["spec"]["postgresPasswordSecretRef"];
+    let of = |field: &str| password[field].as_str().unwrap();
+    let secret = json!({"data": {of("key"): "c2VjcmV0"}});
+    desk.put(key(Kind::Secret, of("name")), secret);
     desk.put(me.clone(), body.clone());
     desk.objects.get_mut(&me).unwrap()["metadata"]["uid"] = json!(tree::uid_of("sample"));
     tell(&mut desk, &me, all);
@@ -165,19 +180,25 @@ fn shard(all: &mut Statuses) {
         }
         desk.put(key, body);
     }
+    tell(&mut desk, &me, all);
     desk.roll_out();
+    tell(&mut desk, &me, all);
+    let more = json!({"pools": {"main": {"cells": ["zone-a", "zone-b"]}}});
+    desk.patch(&me, &json!({"spec": more}));
     tell(&mut desk, &me, all);
     let missing = json!({"name": "missing", "key": "postgresql.conf"});
     desk.patch(&me, &json!({"spec": {"postgresConfigRef": missing}}));
     tell(&mut desk, &me, all);
 }
 
-/// Takes the status that a decision writes.
+/// Takes the status that a decision writes, and what it applies.
 fn tell(desk: &mut Desk, me: &Key, all: &mut Statuses) {
     for planned in desk.decide(me).actions {
-        if let Action::Status { status, .. } = planned.action {
-            desk.patch(me, &json!({"status": status}));
+        match planned.action {
+            Action::Status { status, .. } => desk.patch(me, &json!({"status": status})),
+            Action::Apply { object, .. } => desk.put(object.key, object.body),
+            _ => {}
         }
     }
-    all.note(desk);
+    all.note(desk, |_| true);
 }
