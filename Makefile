@@ -7,7 +7,7 @@ found = $(shell export PATH="$(PATH)"; command -v $(1))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test lint bench fuzz generate clean rust go
+.PHONY: help demo demo-stop test lint bench fuzz soak generate clean rust go
 
 help: ## This list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ bench: rust go ## Measure a fleet of clusters; figures in target/bench.json (SCA
 
 fuzz: rust ## Ten minutes of mutated input for each parser (FUZZ_SECONDS, FUZZ_SEED, FUZZ_KEEP=1 to grow crds/fuzz/corpus)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) cargo test --release --locked --package crds --test fuzz -- --nocapture --test-threads=1
+
+soak: rust go ## Chance for longer: 100,000 cases of each property, 10,000 random clusters on a control plane (SOAK_CASES, SOAK_CLUSTERS, SEED)
+	MULTIGRES_CASES=$(or $(SOAK_CASES),100000) ACTORS_CASES=$(or $(SOAK_CASES),100000) cargo test --release --locked --package crds --test laws --package actors --test properties
+	@tests/control-plane/build.sh >/dev/null
+	MULTIGRES_CASES=$(or $(SOAK_CLUSTERS),10000) cargo test --locked --package cluster random_clusters -- --nocapture
 
 generate: rust ## Write the custom resource definitions of the chart from the types
 	cargo run --locked --package crds --features schema --bin generate

@@ -71,6 +71,13 @@ impl Tls {
         self.secrets.push(Needed::issued(secret, PAIR));
     }
 
+    /// TLS towards an external topology store and nothing else.
+    pub fn to_store(store: &GlobalTopoServerRef) -> Self {
+        let mut tls = Self::default();
+        tls.store(store);
+        tls
+    }
+
     /// TLS towards an external topology store, where the cluster names Secrets for it.
     pub fn store(&mut self, store: &GlobalTopoServerRef) {
         let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());

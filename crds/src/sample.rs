@@ -25,7 +25,7 @@ pub struct Samples {
 }
 
 /// Values for fields whose schema says less than the operator expects, by the end of the path; two that differ.
-const VALUES: [(&str, [&str; 2]); 27] = [
+const VALUES: [(&str, [&str; 2]); 28] = [
     ("databases[].name", ["postgres", "other"]),
     ("tablegroups[].name", ["default", "other"]),
     ("shards[].name", ["0-inf", "other"]),
@@ -45,6 +45,7 @@ const VALUES: [(&str, [&str; 2]); 27] = [
     ("minTimeBetweenFailovers", ["3s", "4s"]),
     ("postgresConfig{}", ["8MB", "16MB"]),
     ("spec.globalTopoServer.address", ["alpha:2379", "beta:2379"]),
+    ("implementation", ["etcd", "consul"]),
     ("rootPath", ["/alpha", "/beta"]),
     ("filesystem.path", ["/alpha", "/beta"]),
     ("otlpEndpoint", ["http://alpha:4317", "http://beta:4317"]),
@@ -156,7 +157,8 @@ impl Samples {
         }
     }
 
-    fn field(&self, kind: &str, path: &str) -> Option<&Field> {
+    /// The entry at `path`.
+    pub fn field(&self, kind: &str, path: &str) -> Option<&Field> {
         self.fields.get(kind)?.get(path)
     }
 
@@ -316,6 +318,21 @@ fn complete(at: &mut Value, here: &str, path: &str, value: &Value) {
     if here.ends_with("backup") && rest.starts_with(".s3") {
         members.insert("type".into(), "s3".into());
         members.remove("filesystem");
+    }
+    // Telemetry is off without a collector, and only one sampler reads rules.
+    if here.ends_with("observability") && rest != ".otlpEndpoint" {
+        members
+            .entry("otlpEndpoint")
+            .or_insert_with(|| "http://collector:4317".into());
+        if rest.starts_with(".samplingConfigRef") {
+            members.insert("tracesSampler".into(), "multigres_custom".into());
+        }
+    }
+    // No TLS without a client certificate.
+    if rest == ".caSecret" {
+        members
+            .entry("clientCertSecret")
+            .or_insert_with(|| "client".into());
     }
     let store = here == "spec.globalTopoServer" && path.starts_with("spec.globalTopoServer");
     if store && (rest.starts_with(".placement") || rest.starts_with(".pvc")) {

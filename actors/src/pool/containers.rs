@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, SecurityContext, VolumeMount
 use super::objects::service_id;
 use super::pod::Builder;
 use crate::shard::identity::Identity;
+use crate::tls::Tls;
 use crate::workload::{
     self, Attributes, RenderError, Telemetry, env, env_secret, mount, mount_ro, port, probes,
     strings,
@@ -220,6 +221,9 @@ impl Builder<'_> {
                 "--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"
             ));
         }
+        let store = Tls::to_store(&spec.global_topo_server);
+        args.extend(store.args);
+        mounts.extend(store.mounts);
         mounts.extend(telemetry.mount);
         let mut env_list = self.common_env();
         env_list.extend(self.s3_env());

@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::objects::{nodes, pull};
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
+use crate::tls::Tls;
 use crate::workload::{
     self, Attributes, Placement, READABLE, RenderError, Stateless, mount_ro, pod_ip, port, probes,
     secret_volume, service_port,
@@ -139,6 +140,10 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         let secret = workload::certificate_name("multiorch", cluster, &owner.namespace);
         volumes.push(secret_volume("tls-certs", &secret, READABLE, None));
     }
+    let store = Tls::to_store(&spec.global_topo_server);
+    args.extend(store.args);
+    mounts.extend(store.mounts);
+    volumes.extend(store.volumes);
     let mut env = vec![pod_ip()];
     env.extend(telemetry.env);
     let container = Container {

@@ -27,6 +27,8 @@ pub fn now() -> Timestamp {
 pub struct Desk {
     pub objects: BTreeMap<Key, Value>,
     pub served: BTreeSet<Kind>,
+    /// The operator's environment.
+    pub variables: BTreeMap<String, String>,
     /// Every deletion that was carried out.
     pub deleted: Vec<Key>,
     version: u64,
@@ -143,7 +145,7 @@ impl Desk {
 
     /// The decision of an actor that knows everything it refers to.
     pub fn decide(&self, me: &Key) -> Decision<State> {
-        let defaults = OperatorDefaults::with_images(&BTreeMap::new());
+        let defaults = OperatorDefaults::with_images(&self.variables);
         let mut references = Vec::new();
         loop {
             let observed = self.observed(me, &references);
@@ -155,6 +157,7 @@ impl Desk {
                 Kind::TopoServer => actors::toposerver::decide::decide(&observed, &state, now),
                 Kind::Cell => actors::cell::decide::decide(&observed, &state, now),
                 Kind::TableGroup => actors::tablegroup::decide::decide(&observed, &state, now),
+                Kind::Shard => actors::shard::decide::decide(&observed, &state, now),
                 other => panic!("{} has no actor here", other.name()),
             };
             if decision.references == references {

@@ -1,5 +1,8 @@
-//! What the tests of the resolver share: everything a resolution leads to, as JSON under names.
+//! What the tests of the resolver share: everything a resolution leads to, as JSON under names, and random manifests. The cluster
+//! tests include this file too.
 #![allow(dead_code, reason = "every test binary uses its part")]
+
+pub mod random;
 
 use std::collections::BTreeMap;
 

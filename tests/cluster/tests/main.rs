@@ -10,13 +10,19 @@
 mod bad_input;
 mod bring_up;
 mod cel;
+#[path = "../../../crds/tests/common/mod.rs"]
+mod common;
 mod deletion;
 mod kill;
 mod leadership;
 mod outage;
 mod panics;
+mod random;
 mod repair;
 mod rights;
+mod samples;
+#[path = "../../../actors/tests/tree/mod.rs"]
+mod tree;
 mod upkeep;
 
 use cluster::Bed;

@@ -14,11 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Rights that no request here uses, and why they are granted. `*` stands for anything.
-const IDLE: [(&str, &str); 5] = [
+const IDLE: [(&str, &str); 6] = [
     ("update */finalizers.multigres.com", BLOCKED),
     ("delete *s.multigres.com", OWNED),
     ("delete statefulsets.apps", OWNED),
     ("delete persistentvolumeclaims", OWNED),
+    ("delete secrets", CERT_MANAGER),
     ("* certificates.cert-manager.io", CERT_MANAGER),
 ];
 /// Without it, `blockOwnerDeletion` would be refused. The API server asks its authorizer and logs no request.

@@ -2,7 +2,7 @@
 //!
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler run as ordinary processes; kwok plays the kubelets,
 //! so that pods, volumes and nodes get their statuses without containers. The operator runs as a process too, with the
-//! rights, arguments and environment that its Helm chart gives it.
+//! rights, arguments and environment that its Helm chart gives it. cert-manager is a kind and a player of its issuer.
 
 mod audit;
 mod binaries;
@@ -11,6 +11,7 @@ pub mod chart;
 mod components;
 mod faults;
 pub mod http;
+pub mod issuer;
 mod operator;
 mod plane;
 mod process;

@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::{api::core::v1::Node, api::storage::v1::StorageClass};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
     runtime::watcher,
@@ -56,17 +56,18 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     Ok(serde_saphyr::from_str(text)?)
 }
 
-/// Installs the kind Stage, the stages and the default storage class.
-pub(crate) async fn install(client: &Client, pods: Pods) -> anyhow::Result<()> {
+/// Creates a custom resource definition and waits until its kind is served.
+pub(crate) async fn define(client: &Client, text: &str) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition: CustomResourceDefinition = parse(DEFINITION)?;
-    definitions
+    let definition: CustomResourceDefinition = parse(text)?;
+    let made = definitions
         .create(&PostParams::default(), &definition)
         .await?;
+    let description = format!("the kind {}", made.spec.names.kind);
     wait::object(
         definitions,
-        "stages.kwok.x-k8s.io",
-        "the kind Stage",
+        &made.name_any(),
+        &description,
         DEADLINE,
         |definition| {
             let conditions = definition
@@ -79,6 +80,12 @@ pub(crate) async fn install(client: &Client, pods: Pods) -> anyhow::Result<()> {
         },
     )
     .await?;
+    Ok(())
+}
+
+/// Installs the kind Stage, the stages and the default storage class.
+pub(crate) async fn install(client: &Client, pods: Pods) -> anyhow::Result<()> {
+    define(client, DEFINITION).await?;
     let stages = api(client.clone());
     for text in texts(pods) {
         stages

@@ -398,6 +398,14 @@ fn rights_are_the_least_that_serve() -> Result<()> {
             "{resource}"
         );
     }
+    // The plugin that guards owner references wants the right to delete from whoever sets one on what others made: the Secrets
+    // of cert-manager, the claims of a StatefulSet.
+    for resource in ["secrets", "persistentvolumeclaims"] {
+        assert!(
+            may(resource, "patch") && may(resource, "delete"),
+            "{resource}"
+        );
+    }
     for owner in [
         "multigresclusters",
         "cells",
