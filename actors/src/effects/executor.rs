@@ -247,8 +247,10 @@ impl Attempt {
                 replace,
                 event,
             } => {
-                let found = self.generate(object, recipe, replace.as_ref()).await?;
-                if let (Found::Object(secret), Some(event)) = (&found, event) {
+                let sent = self.generate(object, recipe, replace.as_ref()).await?;
+                let written = sent.is_ok();
+                let found = self.settle(&object.key, sent).await?;
+                if let (true, Found::Object(secret), Some(event)) = (written, &found, event) {
                     self.tell(&object.key, &secret.uid, event).await;
                 }
                 Ok(found)
@@ -312,8 +314,9 @@ impl Attempt {
                     manager.name()
                 );
                 let sent = self.write(patch(path, APPLY, &body)).await;
+                let written = sent.is_ok();
                 let found = self.settle(key, sent).await?;
-                if let (Found::Object(_), Some(event)) = (&found, event) {
+                if let (true, Found::Object(_), Some(event)) = (written, &found, event) {
                     self.tell(key, uid, event).await;
                 }
                 Ok(found)
@@ -347,12 +350,13 @@ impl Attempt {
         }
     }
 
+    /// Makes the material and sends it. The outer error says that nothing could be made.
     async fn generate(
         &self,
         object: &crate::object::Desired,
         recipe: &Recipe,
         replace: Option<&(Box<str>, u64)>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Answered, Failure> {
         let unusable = |error: certificate::CertificateError| Failure::Unusable(error.to_string());
         let material = match recipe {
             Recipe::Authority if replace.is_some() => {
@@ -369,7 +373,7 @@ impl Attempt {
         if let Some(map) = body.as_object_mut() {
             map.insert("stringData".into(), json!(material));
         }
-        let sent = match replace {
+        Ok(match replace {
             None => self.write(post(&object.key, &body)).await,
             Some((uid, version)) => {
                 guard(&mut body, Some(uid));
@@ -383,8 +387,7 @@ impl Attempt {
                 let path = format!("{}?fieldManager=multigres-operator", object.key.path());
                 self.write(patch(path, MERGE, &body)).await
             }
-        };
-        self.settle(&object.key, sent).await
+        })
     }
 
     /// The content of one of our own Secrets; it leaves this function only inside a certificate.

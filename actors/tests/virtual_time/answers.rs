@@ -199,6 +199,34 @@ async fn a_kept_volume_that_lost_its_label_is_not_made_again() {
     assert_eq!(end.await, End::Done(()));
 }
 
+/// An event tells of a write that succeeded; after a conflict nothing was written.
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_is_not_told_of() {
+    let bed = Bed::new(27);
+    let cluster = bed.create(MINIMAL);
+    bed.server.fail(Fault::Refuse(409), 1, {
+        let cluster = cluster.clone();
+        move |request| request.status && request.key.as_ref() == Some(&cluster)
+    });
+    let end = bed.life(async |_| bed.healthy(&cluster).await);
+    assert_eq!(end.await, End::Done(()));
+    let log = bed.server.since(0);
+    let of_status = |code| {
+        log.iter()
+            .find(|request| {
+                request.status && request.key.as_ref() == Some(&cluster) && request.code == code
+            })
+            .unwrap()
+            .number
+    };
+    let told = log
+        .iter()
+        .find(|request| request.body["regarding"]["kind"] == "MultigresCluster")
+        .unwrap();
+    assert!(of_status(409) < of_status(200));
+    assert!(of_status(200) < told.number, "{told:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_deleted_by_hand_is_made_again_though_the_first_look_fails() {
     let bed = Bed::new(24);
