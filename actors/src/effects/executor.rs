@@ -41,8 +41,10 @@ impl Leadership {
 /// What the server said about an object.
 #[derive(Debug)]
 pub enum Found {
-    /// It is there, like this.
+    /// It was read and is there, like this.
     Object(Box<Entry>),
+    /// It was written and is like this now.
+    Written(Box<Entry>),
     /// It is not there.
     Gone,
     /// Done; the answer holds no object.
@@ -247,10 +249,8 @@ impl Attempt {
                 replace,
                 event,
             } => {
-                let sent = self.generate(object, recipe, replace.as_ref()).await?;
-                let written = sent.is_ok();
-                let found = self.settle(&object.key, sent).await?;
-                if let (true, Found::Object(secret), Some(event)) = (written, &found, event) {
+                let found = self.generate(object, recipe, replace.as_ref()).await?;
+                if let (Found::Written(secret), Some(event)) = (&found, event) {
                     self.tell(&object.key, &secret.uid, event).await;
                 }
                 Ok(found)
@@ -314,9 +314,8 @@ impl Attempt {
                     manager.name()
                 );
                 let sent = self.write(patch(path, APPLY, &body)).await;
-                let written = sent.is_ok();
                 let found = self.settle(key, sent).await?;
-                if let (true, Found::Object(_), Some(event)) = (written, &found, event) {
+                if let (Found::Written(_), Some(event)) = (&found, event) {
                     self.tell(key, uid, event).await;
                 }
                 Ok(found)
@@ -328,7 +327,7 @@ impl Attempt {
     /// Turns the answer to a write into an observation; after a conflict the object is read, since it is not what we thought.
     async fn settle(&self, key: &Key, sent: Answered) -> Result<Found, Failure> {
         match sent {
-            Ok(body) => found(key.kind, &body),
+            Ok(body) => found(key.kind, &body, Found::Written),
             Err(Failure::Refused {
                 code: 404 | 409, ..
             }) => self.read(key).await,
@@ -344,19 +343,18 @@ impl Attempt {
             body: Vec::new(),
         };
         match self.api.call(call).await {
-            Ok(body) => found(key.kind, &body),
+            Ok(body) => found(key.kind, &body, Found::Object),
             Err(Failure::Refused { code: 404, .. }) => Ok(Found::Gone),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Makes the material and sends it. The outer error says that nothing could be made.
     async fn generate(
         &self,
         object: &crate::object::Desired,
         recipe: &Recipe,
         replace: Option<&(Box<str>, u64)>,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<Found, Failure> {
         let unusable = |error: certificate::CertificateError| Failure::Unusable(error.to_string());
         let material = match recipe {
             Recipe::Authority if replace.is_some() => {
@@ -373,7 +371,7 @@ impl Attempt {
         if let Some(map) = body.as_object_mut() {
             map.insert("stringData".into(), json!(material));
         }
-        Ok(match replace {
+        let sent = match replace {
             None => self.write(post(&object.key, &body)).await,
             Some((uid, version)) => {
                 guard(&mut body, Some(uid));
@@ -387,7 +385,8 @@ impl Attempt {
                 let path = format!("{}?fieldManager=multigres-operator", object.key.path());
                 self.write(patch(path, MERGE, &body)).await
             }
-        })
+        };
+        self.settle(&object.key, sent).await
     }
 
     /// The content of one of our own Secrets; it leaves this function only inside a certificate.
@@ -478,10 +477,10 @@ fn guard(body: &mut Value, uid: Option<&str>) {
     }
 }
 
-fn found(kind: Kind, body: &[u8]) -> Result<Found, Failure> {
+fn found(kind: Kind, body: &[u8], how: fn(Box<Entry>) -> Found) -> Result<Found, Failure> {
     let watched: Watched = serde_json::from_slice(body)
         .map_err(|error| Failure::Unusable(format!("unreadable {}: {error}", kind.name())))?;
     Ok(watched
         .trim(kind)
-        .map_or(Found::Nothing, |entry| Found::Object(Box::new(entry))))
+        .map_or(Found::Nothing, |entry| how(Box::new(entry))))
 }

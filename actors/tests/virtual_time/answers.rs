@@ -6,6 +6,7 @@ use actors::object::{Key, Kind, MANAGED_BY};
 use serde_json::json;
 
 use crate::bed::{Bed, End};
+use crate::edits::{pool, pools};
 use crate::server::Fault;
 use crate::shapes::{MINIMAL, NAMESPACE, THREE_CELLS, key};
 use crate::watches::Travel;
@@ -225,6 +226,40 @@ async fn a_refused_write_is_not_told_of() {
         .unwrap();
     assert!(of_status(409) < of_status(200));
     assert!(of_status(200) < told.number, "{told:?}");
+}
+
+/// Only an answer tells what the server made of a write: after none, or a refusal, the object is as it was, and the write is
+/// tried again.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_not_carried_out_is_not_taken_for_one_in_vain() {
+    for fault in [Fault::Hang, Fault::Refuse(409)] {
+        let bed = Bed::new(28);
+        let cluster = bed.create(MINIMAL);
+        let end = bed.life(async |life| {
+            bed.silence().await;
+            for kind in [Kind::TableGroup, Kind::Deployment] {
+                bed.server.fail(fault, 1, move |request| {
+                    request.writes()
+                        && !request.status
+                        && request.key.as_ref().is_some_and(|key| key.kind == kind)
+                });
+            }
+            bed.server.edit(&cluster, |object| {
+                object["spec"]["databases"] = pools(&json!({"default": pool(&["zone-a"], 4)}));
+            });
+            let (deployment, before) = bed.server.all(Kind::Deployment).remove(0);
+            bed.server
+                .edit(&deployment, |object| object["spec"]["replicas"] = 7.into());
+            bed.silence().await;
+            let after = bed.server.get(&deployment).unwrap();
+            assert_eq!(after["spec"], before["spec"], "{fault:?}");
+            let status = bed.server.get(&cluster).unwrap()["status"].clone();
+            assert_eq!(status["phase"], "Healthy", "{fault:?}");
+            assert_eq!(bed.server.all(Kind::Pod).len(), 4, "{fault:?}");
+            assert_eq!(life.process().await["findings"], json!({}), "{fault:?}");
+        });
+        assert_eq!(end.await, End::Done(()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

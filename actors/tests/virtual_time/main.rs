@@ -27,5 +27,6 @@ mod bring_up;
 mod edits;
 mod lessons;
 mod rebuild;
+mod references;
 mod restarts;
 mod waiting_reads;
