@@ -83,6 +83,12 @@ impl Supervisor {
             let neighbours = store.group(group);
             ids.extend(neighbours.iter().flat_map(|other| onlookers(other, entry)));
         }
+        if key.kind == Kind::PersistentVolumeClaim && entry.label("multigres.com/pool").is_none() {
+            // What a Shard backs up to is mounted by every pool.
+            let shards = ids.iter().filter(|id| id.kind == Kind::Shard);
+            let pools = shards.flat_map(|shard| self.world.pools_of(&shard.uid));
+            ids.extend(pools.collect::<Vec<_>>());
+        }
         if key.kind == Kind::TopoServer
             && let Some(group) = store.group_of(key)
         {

@@ -29,4 +29,5 @@ mod lessons;
 mod rebuild;
 mod references;
 mod restarts;
+mod volumes;
 mod waiting_reads;

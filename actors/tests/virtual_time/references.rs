@@ -141,7 +141,7 @@ async fn a_secret_that_went_while_its_watch_was_interrupted_is_missed() {
             let mark = bed.server.mark();
             let secret = key(Kind::Secret, PASSWORD);
             let mut news = vec![Inflow::ForeignListing(Kind::Secret)];
-            news.extend(named.then(|| Inflow::Foreign(secret, Some(1))));
+            news.extend(named.then_some(Inflow::Foreign(secret, Some(1))));
             news.push(Inflow::ForeignListed(Kind::Secret));
             for news in news {
                 life.inflow.send(news).await.unwrap();
