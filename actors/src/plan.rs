@@ -165,7 +165,7 @@ impl<'a, S> Plan<'a, S> {
             return true;
         };
         let key = desired.key.clone();
-        self.decision.act(reason, Action::Metadata { key, patch });
+        self.decision.act(reason, Action::metadata(key, patch));
         false
     }
 
@@ -186,7 +186,7 @@ impl<'a, S> Plan<'a, S> {
         let key = me.key().clone();
         self.decision.act(
             "a finalizer of the Go operator",
-            Action::Metadata { key, patch },
+            Action::metadata(key, patch),
         );
     }
 

@@ -63,7 +63,7 @@ pub fn follow<S>(plan: &mut Plan<'_, S>, claim: &Rc<Entry>, reference: Option<Va
         let key = claim.key().clone();
         plan.decision.act(
             "its owner is not as the policy says",
-            Action::Metadata { key, patch },
+            Action::metadata(key, patch),
         );
     }
 }

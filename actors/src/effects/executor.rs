@@ -197,6 +197,16 @@ impl Attempt {
             Err(Failure::Lost(_)) => Outcome::Lost,
             _ => Outcome::Answered,
         };
+        let written = match &result {
+            Ok(Found::Written(entry)) => Some(entry.uid.clone()),
+            _ => None,
+        };
+        if let Some(uid) = written {
+            let action = &job.planned.action;
+            for (number, event) in action.events().iter().enumerate() {
+                self.tell(action.lane().0, &uid, event, number).await;
+            }
+        }
         let result = match result {
             // Unknown outcome: look before anything else is decided.
             Err(Failure::Lost(why)) => match self.read(job.planned.action.lane().0).await {
@@ -247,14 +257,8 @@ impl Attempt {
                 object,
                 recipe,
                 replace,
-                event,
-            } => {
-                let found = self.generate(object, recipe, replace.as_ref()).await?;
-                if let (Found::Written(secret), Some(event)) = (&found, event) {
-                    self.tell(&object.key, &secret.uid, event).await;
-                }
-                Ok(found)
-            }
+                ..
+            } => self.generate(object, recipe, replace.as_ref()).await,
             Action::Delete { key, uid, version } => {
                 let body = json!({
                     "apiVersion": "v1", "kind": "DeleteOptions",
@@ -277,6 +281,7 @@ impl Attempt {
             Action::Metadata {
                 key,
                 patch: metadata,
+                ..
             } => {
                 let sent = self
                     .write(patch(key.path(), MERGE, &json!({"metadata": metadata})))
@@ -301,7 +306,7 @@ impl Attempt {
                 uid,
                 status,
                 manager,
-                event,
+                ..
             } => {
                 let body = json!({
                     "apiVersion": key.kind.api_version(), "kind": key.kind.name(),
@@ -314,11 +319,7 @@ impl Attempt {
                     manager.name()
                 );
                 let sent = self.write(patch(path, APPLY, &body)).await;
-                let found = self.settle(key, sent).await?;
-                if let (Found::Written(_), Some(event)) = (&found, event) {
-                    self.tell(key, uid, event).await;
-                }
-                Ok(found)
+                self.settle(key, sent).await
             }
             Action::Read { key } => self.read(key).await,
         }
@@ -409,12 +410,13 @@ impl Attempt {
             .collect())
     }
 
-    /// Sends an event. It is news, not state: a lost one is not repeated.
-    async fn tell(&self, key: &Key, uid: &str, event: &Event) {
+    /// Sends an event, of several at once the one of this number. It is news, not state: a lost one is not repeated.
+    async fn tell(&self, key: &Key, uid: &str, event: &Event, number: usize) {
+        let unique = self.now.as_nanosecond() + number as i128;
         let at = self.now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
         let body = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
-            "metadata": {"name": format!("{}.{:x}", key.name, self.now.as_nanosecond()), "namespace": key.namespace},
+            "metadata": {"name": format!("{}.{unique:x}", key.name), "namespace": key.namespace},
             "eventTime": at, "action": "Reconcile",
             "reportingController": "multigres.com/multigres-operator", "reportingInstance": self.instance.as_ref(),
             "reason": event.reason, "note": event.message, "type": if event.warning { "Warning" } else { "Normal" },

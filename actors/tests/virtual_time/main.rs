@@ -25,6 +25,7 @@ mod watches;
 mod answers;
 mod bring_up;
 mod edits;
+mod images;
 mod lessons;
 mod rebuild;
 mod references;
