@@ -42,7 +42,7 @@ pub enum Recipe {
     },
 }
 
-/// An event on an object, sent when the status that tells of the transition was written.
+/// An event on an object, sent when the write that is the transition, or tells of it, succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
     /// CamelCase reason (`api.md` 4.8).
@@ -84,8 +84,8 @@ pub enum Action {
         recipe: Recipe,
         /// UID and resourceVersion of the Secret to replace. A new authority goes on trusting the one it replaces.
         replace: Option<(Box<str>, u64)>,
-        /// Told on the Secret once the write succeeded.
-        event: Option<Event>,
+        /// See [`Action::events`].
+        events: Vec<Event>,
     },
     /// DELETE with UID and resourceVersion preconditions.
     Delete {
@@ -102,6 +102,8 @@ pub enum Action {
         key: Key,
         /// The content of `metadata`.
         patch: Value,
+        /// See [`Action::events`].
+        events: Vec<Event>,
     },
     /// JSON merge patch of a claim's size, with UID and resourceVersion preconditions.
     Expand {
@@ -124,8 +126,8 @@ pub enum Action {
         status: Value,
         /// As whom.
         manager: Manager,
-        /// Told once the write succeeded.
-        event: Option<Event>,
+        /// See [`Action::events`].
+        events: Vec<Event>,
     },
     /// Live read; the answer enters the store like an event.
     Read {
@@ -204,6 +206,25 @@ impl Action {
             Action::Metadata { patch, .. } => Some(patch),
             Action::Status { status, .. } => Some(status),
             Action::Delete { .. } | Action::Expand { .. } | Action::Read { .. } => None,
+        }
+    }
+
+    /// What is told on the object once the write succeeded.
+    pub fn events(&self) -> &[Event] {
+        match self {
+            Action::Generate { events, .. }
+            | Action::Metadata { events, .. }
+            | Action::Status { events, .. } => events,
+            _ => &[],
+        }
+    }
+
+    /// A patch of metadata that nobody has to hear of.
+    pub const fn metadata(key: Key, patch: Value) -> Self {
+        Action::Metadata {
+            key,
+            patch,
+            events: Vec::new(),
         }
     }
 

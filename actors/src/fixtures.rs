@@ -215,7 +215,7 @@ impl Bed {
             Action::Delete { key, .. } => {
                 self.objects.remove(key);
             }
-            Action::Metadata { key, patch } => self.patch(key, &json!({"metadata": patch})),
+            Action::Metadata { key, patch, .. } => self.patch(key, &json!({"metadata": patch})),
             Action::Expand {
                 key,
                 uid,

@@ -194,26 +194,69 @@ where
         .labels(&format!("{}!={}", MANAGED_BY.0, MANAGED_BY.1));
     let mut stream = watch_objects(api, config).default_backoff().boxed();
     while let Some(event) = stream.next().await {
-        let (object, gone) = match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
-            Ok(Event::Delete(object)) => (object, true),
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::warn!(kind = kind.name(), %error, "watch interrupted");
-                continue;
+        match event {
+            Ok(event) => {
+                if inflow.send(apart(kind, &event)).await.is_err() {
+                    return;
+                }
             }
-        };
-        let key = Key::new(
-            kind,
-            &object.namespace().unwrap_or_default(),
-            &object.name_any(),
-        );
-        let version = object
-            .resource_version()
-            .and_then(|version| version.parse().ok());
-        let message = Inflow::Foreign(key, if gone { None } else { version });
-        if inflow.send(message).await.is_err() {
-            return;
+            Err(error) => tracing::warn!(kind = kind.name(), %error, "watch interrupted"),
         }
+    }
+}
+
+/// What the watch of the users' objects tells. A list names what is there: what it leaves out went unseen.
+fn apart<K: kube::Resource>(kind: Kind, event: &Event<K>) -> Inflow {
+    let key = |object: &K| {
+        let namespace = object.namespace().unwrap_or_default();
+        Key::new(kind, &namespace, &object.name_any())
+    };
+    match event {
+        Event::Init => Inflow::ForeignListing(kind),
+        Event::InitDone => Inflow::ForeignListed(kind),
+        Event::Apply(object) | Event::InitApply(object) => {
+            let version = object.resource_version();
+            Inflow::Foreign(
+                key(object),
+                version.and_then(|version| version.parse().ok()),
+            )
+        }
+        Event::Delete(object) => Inflow::Foreign(key(object), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_the_users_objects_has_a_beginning_and_an_end() {
+        let secret = || {
+            let mut secret = Secret::default();
+            secret.metadata.name = Some("s".into());
+            secret.metadata.namespace = Some("n".into());
+            secret.metadata.resource_version = Some("7".into());
+            secret
+        };
+        let events = [
+            Event::Init,
+            Event::InitApply(secret()),
+            Event::InitDone,
+            Event::Apply(secret()),
+            Event::Delete(secret()),
+        ];
+        let told = events.map(|event| format!("{:?}", apart(Kind::Secret, &event)));
+        let key = Key::new(Kind::Secret, "n", "s");
+        let seen = |version| format!("{:?}", Inflow::Foreign(key.clone(), version));
+        assert_eq!(
+            told,
+            [
+                format!("{:?}", Inflow::ForeignListing(Kind::Secret)),
+                seen(Some(7)),
+                format!("{:?}", Inflow::ForeignListed(Kind::Secret)),
+                seen(Some(7)),
+                seen(None),
+            ]
+        );
     }
 }

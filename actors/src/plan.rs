@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, Decision, Planned};
 use crate::covers;
 use crate::entry::{APPLIED_HASH, Entry};
+use crate::labels;
 use crate::mend;
 use crate::object::{Desired, Key, Kind};
 use crate::room::Observed;
@@ -109,11 +110,7 @@ impl<'a, S> Plan<'a, S> {
         }
         self.obstacles.push(Obstacle {
             reason: "NameTaken",
-            message: format!(
-                "{} exists and is not controlled by {}: delete or rename it, the operator does not take over objects of others",
-                desired.key,
-                me.key(),
-            ),
+            message: taken(entry, me),
         });
         let key = desired.key.clone();
         self.decision
@@ -168,7 +165,7 @@ impl<'a, S> Plan<'a, S> {
             return true;
         };
         let key = desired.key.clone();
-        self.decision.act(reason, Action::Metadata { key, patch });
+        self.decision.act(reason, Action::metadata(key, patch));
         false
     }
 
@@ -189,7 +186,7 @@ impl<'a, S> Plan<'a, S> {
         let key = me.key().clone();
         self.decision.act(
             "a finalizer of the Go operator",
-            Action::Metadata { key, patch },
+            Action::metadata(key, patch),
         );
     }
 
@@ -261,6 +258,26 @@ impl Plan<'_, State> {
         );
         self.decision.state.trail = trail;
         self.decision
+    }
+}
+
+/// What is wrong with `entry`, and what can be done about it. A volume without owner and labels may be one that was kept for
+/// `me`: only its user knows.
+fn taken(entry: &Entry, me: &Entry) -> String {
+    let (key, owner) = (entry.key(), me.key());
+    let cluster = me.label(labels::CLUSTER);
+    let unmarked = entry.owner.is_none() && entry.label(labels::CLUSTER).is_none();
+    match cluster {
+        Some(cluster) if unmarked && key.kind == Kind::PersistentVolumeClaim => format!(
+            "{key} exists, and neither an owner nor a label says whose it is: if it holds the data of {owner}, run kubectl \
+             label pvc -n {} {} {}={cluster}; if its data may go, delete it. Until then it is neither used nor deleted",
+            key.namespace,
+            key.name,
+            labels::CLUSTER,
+        ),
+        _ => format!(
+            "{key} exists and is not controlled by {owner}: delete or rename it, the operator does not take over objects of others"
+        ),
     }
 }
 

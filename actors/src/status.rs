@@ -188,6 +188,8 @@ pub struct Computed {
     pub message: String,
     /// All conditions.
     pub conditions: Vec<Condition>,
+    /// Events that tell of a condition, by its type: sent when it was another one before.
+    pub news: Vec<(&'static str, Event)>,
     /// Fields of the kind; counts among them may trail.
     pub fields: Map<String, Value>,
     /// When it may come out differently though nothing is heard.
@@ -239,7 +241,14 @@ pub fn write<S>(
         }
     }
     *trail = None;
-    let event = transition(&before, &next, &computed.message);
+    let mut events: Vec<Event> = transition(&before, &next, &computed.message)
+        .into_iter()
+        .collect();
+    let news = computed.news.into_iter();
+    events.extend(
+        news.filter(|(kind, _)| content(&before, kind) != content(&next, kind))
+            .map(|(_, event)| event),
+    );
     decision.act(
         "the status differs from what is observed",
         Action::Status {
@@ -247,9 +256,18 @@ pub fn write<S>(
             uid: me.uid.clone(),
             status: next,
             manager: manager(me.key().kind),
-            event,
+            events,
         },
     );
+}
+
+/// Status, reason and message of a condition.
+fn content<'a>(status: &'a Value, kind: &str) -> Option<[&'a Value; 3]> {
+    let list = status.get("conditions")?.as_array()?;
+    let condition = list
+        .iter()
+        .find(|c| c.get("type").and_then(Value::as_str) == Some(kind))?;
+    Some(["status", "reason", "message"].map(|field| condition.get(field).unwrap_or(&Value::Null)))
 }
 
 /// Fields that hold or sum up counts only; what matters of them is in a condition or the phase too.
@@ -366,6 +384,7 @@ mod tests {
             phase,
             message: "m".into(),
             conditions: vec![],
+            news: Vec::new(),
             fields: Map::from_iter([
                 ("gatewayReadyReplicas".to_owned(), json!(ready)),
                 ("orchReady".to_owned(), json!(ready > 0)),

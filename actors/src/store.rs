@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::entry::Entry;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, MANAGED_BY};
 use crate::text::shared;
 
 /// Namespace and name of a MultigresCluster: objects that one decision may look at together.
@@ -64,6 +64,8 @@ pub struct Store {
     listing: BTreeMap<Kind, BTreeSet<Key>>,
     troubles: BTreeMap<Key, Trouble>,
     references: BTreeMap<Key, Reference>,
+    /// References that a running list of the users' objects has named so far.
+    foreign_listing: BTreeMap<Kind, BTreeSet<Key>>,
 }
 
 impl Store {
@@ -141,7 +143,12 @@ impl Store {
             .entry(group.clone())
             .or_default()
             .insert(key.clone());
-        self.objects.insert(key, (Rc::new(entry), group));
+        let entry = Rc::new(entry);
+        // Who refers to an object that we hold sees what we see: it may be one of our own.
+        if let Some(reference) = self.references.get_mut(&key) {
+            *reference = Reference::Present(entry.clone());
+        }
+        self.objects.insert(key, (entry, group));
         Change::Changed
     }
 
@@ -283,12 +290,29 @@ impl Store {
         if self.references.contains_key(key) {
             return false;
         }
-        self.references.insert(key.clone(), Reference::Unknown);
-        true
+        let watched = self.watched(key).cloned();
+        let unknown = watched.is_none();
+        let state = watched.map_or(Reference::Unknown, Reference::Present);
+        self.references.insert(key.clone(), state);
+        unknown
+    }
+
+    /// The object of this name, if our own watches follow it. Others are held as long as they stand in our way.
+    fn watched(&self, key: &Key) -> Option<&Rc<Entry>> {
+        self.get(key)
+            .filter(|entry| entry.label(MANAGED_BY.0) == Some(MANAGED_BY.1))
     }
 
     /// A user's object was seen with this version; true when it is referred to and must be read again.
-    pub fn stale_reference(&self, key: &Key, version: Option<u64>) -> bool {
+    pub fn foreign_seen(&mut self, key: &Key, version: Option<u64>) -> bool {
+        if self.watched(key).is_some() {
+            return false;
+        }
+        if let Some(seen) = self.foreign_listing.get_mut(&key.kind)
+            && self.references.contains_key(key)
+        {
+            seen.insert(key.clone());
+        }
         match (self.references.get(key), version) {
             (None, _) => false,
             (Some(Reference::Present(entry)), Some(version)) => entry.version < version,
@@ -305,9 +329,25 @@ impl Store {
         self.references.insert(key.clone(), state);
     }
 
-    /// All references, for relists.
-    pub fn references(&self) -> Vec<Key> {
-        self.references.keys().cloned().collect()
+    /// A list of the users' objects of this kind begins.
+    pub fn foreign_list_begins(&mut self, kind: Kind) {
+        self.foreign_listing.insert(kind, BTreeSet::new());
+    }
+
+    /// It is complete; returns the references that are held as present though it did not name them.
+    pub fn foreign_list_ends(&mut self, kind: Kind) -> Vec<Key> {
+        let Some(seen) = self.foreign_listing.remove(&kind) else {
+            return Vec::new();
+        };
+        let present = self.references.iter().filter(|(key, state)| {
+            key.kind == kind
+                && matches!(state, Reference::Present(_))
+                && self.watched(key).is_none()
+        });
+        let missing = present
+            .map(|(key, _)| key)
+            .filter(|key| !seen.contains(*key));
+        missing.cloned().collect()
     }
 
     /// Forgets references that `wanted` does not name.

@@ -69,7 +69,7 @@ impl Stub {
             uid: me.uid.clone(),
             status: next,
             manager: status::manager(me.key().kind),
-            event: Some(event),
+            events: vec![event],
         };
         self.world.submit(
             &self.id,

@@ -21,9 +21,9 @@ const RESIZES_ONLINE: SignedDuration = SignedDuration::from_secs(60);
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usable {
-    /// It is there or on its way: a pod may be made on it.
+    /// It is there and ours: a pod may be made on it.
     Yes,
-    /// It is terminating, taken or about to be changed: no new pod yet.
+    /// It is not there yet, terminating, taken or about to be changed: no new pod yet.
     NotNow,
     /// As `Yes`, and the filesystem grows only when the pod is gone for a moment.
     AfterRestart,
@@ -33,8 +33,9 @@ pub enum Usable {
 pub fn keep<S>(plan: &mut Plan<'_, S>, desired: Desired) -> Usable {
     let key = desired.key.clone();
     let Some(claim) = plan.observed.get(&key).cloned() else {
+        // Its name may be taken: a pod made at the same time would run on a volume that nobody knows.
         plan.make(desired);
-        return Usable::Yes;
+        return Usable::NotNow;
     };
     if plan.is_foreign(&desired) || claim.deleting {
         return Usable::NotNow;
@@ -62,7 +63,7 @@ pub fn follow<S>(plan: &mut Plan<'_, S>, claim: &Rc<Entry>, reference: Option<Va
         let key = claim.key().clone();
         plan.decision.act(
             "its owner is not as the policy says",
-            Action::Metadata { key, patch },
+            Action::metadata(key, patch),
         );
     }
 }

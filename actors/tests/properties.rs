@@ -294,13 +294,14 @@ fn planned(lane: u8, version: u64) -> Planned {
         1 => Action::Metadata {
             key,
             patch: json!(version),
+            events: Vec::new(),
         },
         2 => Action::Status {
             key,
             uid,
             status: json!(version),
             manager: Manager::ShardStatus,
-            event: None,
+            events: Vec::new(),
         },
         _ => Action::Read { key },
     };

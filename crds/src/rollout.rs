@@ -65,8 +65,10 @@ pub struct Rollout {
     pub reason: &'static str,
     /// Its message.
     pub message: String,
-    /// Events that go with this decision, on its transition.
+    /// Events that go with the new record, when it is written.
     pub news: Vec<News>,
+    /// The event that goes with the condition, when that changes.
+    pub warning: Option<News>,
 }
 
 /// The record cannot be read and the strategy forbids guessing: nothing may be touched.
@@ -204,7 +206,7 @@ fn apply(
         rollout.message = format!(
             "acknowledgedRevision {acknowledged} is neither {newest}, which is available, nor {held}, which is in force"
         );
-        rollout.news.push(News {
+        rollout.warning = Some(News {
             reason: "ImagesRevisionMismatch",
             message: rollout.message.clone(),
             warning: true,

@@ -57,6 +57,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], waits: Option<&Waits>
         phase,
         message,
         conditions,
+        news: Vec::new(),
         fields,
         ask_again: found.ask_again,
         kept: &[],

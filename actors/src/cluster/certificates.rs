@@ -174,7 +174,7 @@ pub fn tidy<S>(plan: &mut Plan<'_, S>, wanted: &[Desired]) {
             let key = secret.key().clone();
             plan.decision.act(
                 "an issued Secret goes with its cluster",
-                Action::Metadata { key, patch },
+                Action::metadata(key, patch),
             );
         }
     }

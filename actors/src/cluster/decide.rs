@@ -152,6 +152,7 @@ fn record(plan: &mut Plan<'_, State>, rollout: &Rollout) -> bool {
     let action = Action::Metadata {
         key: me.key().clone(),
         patch: json!({"uid": me.uid, "annotations": {APPLIED_IMAGES: text}}),
+        events: rollout.news.iter().map(status::event).collect(),
     };
     plan.decision
         .act("the images in force are not on record", action);

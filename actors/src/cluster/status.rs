@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use crds::resolve::ResolvedCluster;
+use crds::rollout::News;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
 use super::exposure;
+use crate::action::Event;
 use crate::entry::Entry;
 use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
@@ -70,6 +72,7 @@ pub fn compute(
         conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", held));
     }
     let mut fields = Map::new();
+    let mut news = Vec::new();
     fields.insert("cells".into(), cells(plan, wanted));
     fields.insert("databases".into(), databases(plan, wanted));
     if let Some(resolved) = resolved {
@@ -82,6 +85,8 @@ pub fn compute(
             rollout.reason,
             &rollout.message,
         ));
+        let warning = rollout.warning.iter();
+        news.extend(warning.map(|warning| ("ImageRolloutPending", event(warning))));
         exposure::tell(plan, wanted, resolved, &mut fields, &mut conditions);
     }
     let kept: &[_] = match resolved {
@@ -92,9 +97,19 @@ pub fn compute(
         phase,
         message,
         conditions,
+        news,
         fields,
         ask_again: found.ask_again,
         kept,
+    }
+}
+
+/// The event that tells of a decision about images.
+pub fn event(news: &News) -> Event {
+    Event {
+        reason: news.reason.to_owned(),
+        message: news.message.clone(),
+        warning: news.warning,
     }
 }
 

@@ -41,8 +41,10 @@ impl Leadership {
 /// What the server said about an object.
 #[derive(Debug)]
 pub enum Found {
-    /// It is there, like this.
+    /// It was read and is there, like this.
     Object(Box<Entry>),
+    /// It was written and is like this now.
+    Written(Box<Entry>),
     /// It is not there.
     Gone,
     /// Done; the answer holds no object.
@@ -195,6 +197,16 @@ impl Attempt {
             Err(Failure::Lost(_)) => Outcome::Lost,
             _ => Outcome::Answered,
         };
+        let written = match &result {
+            Ok(Found::Written(entry)) => Some(entry.uid.clone()),
+            _ => None,
+        };
+        if let Some(uid) = written {
+            let action = &job.planned.action;
+            for (number, event) in action.events().iter().enumerate() {
+                self.tell(action.lane().0, &uid, event, number).await;
+            }
+        }
         let result = match result {
             // Unknown outcome: look before anything else is decided.
             Err(Failure::Lost(why)) => match self.read(job.planned.action.lane().0).await {
@@ -245,14 +257,8 @@ impl Attempt {
                 object,
                 recipe,
                 replace,
-                event,
-            } => {
-                let found = self.generate(object, recipe, replace.as_ref()).await?;
-                if let (Found::Object(secret), Some(event)) = (&found, event) {
-                    self.tell(&object.key, &secret.uid, event).await;
-                }
-                Ok(found)
-            }
+                ..
+            } => self.generate(object, recipe, replace.as_ref()).await,
             Action::Delete { key, uid, version } => {
                 let body = json!({
                     "apiVersion": "v1", "kind": "DeleteOptions",
@@ -275,6 +281,7 @@ impl Attempt {
             Action::Metadata {
                 key,
                 patch: metadata,
+                ..
             } => {
                 let sent = self
                     .write(patch(key.path(), MERGE, &json!({"metadata": metadata})))
@@ -299,7 +306,7 @@ impl Attempt {
                 uid,
                 status,
                 manager,
-                event,
+                ..
             } => {
                 let body = json!({
                     "apiVersion": key.kind.api_version(), "kind": key.kind.name(),
@@ -312,11 +319,7 @@ impl Attempt {
                     manager.name()
                 );
                 let sent = self.write(patch(path, APPLY, &body)).await;
-                let found = self.settle(key, sent).await?;
-                if let (Found::Object(_), Some(event)) = (&found, event) {
-                    self.tell(key, uid, event).await;
-                }
-                Ok(found)
+                self.settle(key, sent).await
             }
             Action::Read { key } => self.read(key).await,
         }
@@ -325,7 +328,7 @@ impl Attempt {
     /// Turns the answer to a write into an observation; after a conflict the object is read, since it is not what we thought.
     async fn settle(&self, key: &Key, sent: Answered) -> Result<Found, Failure> {
         match sent {
-            Ok(body) => found(key.kind, &body),
+            Ok(body) => found(key.kind, &body, Found::Written),
             Err(Failure::Refused {
                 code: 404 | 409, ..
             }) => self.read(key).await,
@@ -341,7 +344,7 @@ impl Attempt {
             body: Vec::new(),
         };
         match self.api.call(call).await {
-            Ok(body) => found(key.kind, &body),
+            Ok(body) => found(key.kind, &body, Found::Object),
             Err(Failure::Refused { code: 404, .. }) => Ok(Found::Gone),
             Err(failure) => Err(failure),
         }
@@ -407,12 +410,13 @@ impl Attempt {
             .collect())
     }
 
-    /// Sends an event. It is news, not state: a lost one is not repeated.
-    async fn tell(&self, key: &Key, uid: &str, event: &Event) {
+    /// Sends an event, of several at once the one of this number. It is news, not state: a lost one is not repeated.
+    async fn tell(&self, key: &Key, uid: &str, event: &Event, number: usize) {
+        let unique = self.now.as_nanosecond() + number as i128;
         let at = self.now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
         let body = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
-            "metadata": {"name": format!("{}.{:x}", key.name, self.now.as_nanosecond()), "namespace": key.namespace},
+            "metadata": {"name": format!("{}.{unique:x}", key.name), "namespace": key.namespace},
             "eventTime": at, "action": "Reconcile",
             "reportingController": "multigres.com/multigres-operator", "reportingInstance": self.instance.as_ref(),
             "reason": event.reason, "note": event.message, "type": if event.warning { "Warning" } else { "Normal" },
@@ -475,10 +479,10 @@ fn guard(body: &mut Value, uid: Option<&str>) {
     }
 }
 
-fn found(kind: Kind, body: &[u8]) -> Result<Found, Failure> {
+fn found(kind: Kind, body: &[u8], how: fn(Box<Entry>) -> Found) -> Result<Found, Failure> {
     let watched: Watched = serde_json::from_slice(body)
         .map_err(|error| Failure::Unusable(format!("unreadable {}: {error}", kind.name())))?;
     Ok(watched
         .trim(kind)
-        .map_or(Found::Nothing, |entry| Found::Object(Box::new(entry))))
+        .map_or(Found::Nothing, |entry| how(Box::new(entry))))
 }

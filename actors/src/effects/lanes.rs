@@ -232,7 +232,7 @@ mod tests {
                 uid: "u".into(),
                 status: serde_json::json!({ "phase": phase }),
                 manager: Manager::Operator,
-                event: None,
+                events: Vec::new(),
             },
             reason: String::new(),
         };

@@ -95,7 +95,7 @@ impl Made {
             .actions
             .into_iter()
             .filter_map(|planned| match planned.action {
-                Action::Metadata { key, patch } if &*key.name == POD => Some(patch),
+                Action::Metadata { key, patch, .. } if &*key.name == POD => Some(patch),
                 other => {
                     assert_ne!(&*other.lane().0.name, POD, "{other:?}");
                     None

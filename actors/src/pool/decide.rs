@@ -1,4 +1,4 @@
-//! What a pool needs next: missing claims and pods at once and in parallel; what should go is only told.
+//! What a pool needs next: missing claims at once and in parallel, and pods on those that are there; what should go is only told.
 
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::{ActorId, Observed};
+use crate::shard::backup_volume;
 use crate::shard::identity::Identity;
 use crate::shard::objects::config;
 use crate::shard::postgres_config::Hashes;
@@ -52,11 +53,18 @@ fn keep(
     (pool, cell): (&str, &str),
 ) -> Result<(), RenderError> {
     plan.keep(objects::headless_service(shard, pool, cell)?);
-    let may_start = secrets::known(plan.observed, shard);
-    if !may_start {
+    let mounts = [
+        (secrets::known(plan.observed, shard), "Secrets they mount"),
+        (
+            backup_volume::is_there(plan.observed, shard)?,
+            "volume they back up to",
+        ),
+    ];
+    let may_start = mounts.iter().all(|(there, _)| *there);
+    for (_, what) in mounts.iter().filter(|(there, _)| !there) {
         plan.decision
             .inputs
-            .push("pods wait for the Secrets they mount".to_owned());
+            .push(format!("pods wait for the {what}"));
     }
     let count = shard.spec.pools.get(pool).map_or(0, super::replicas);
     let hashes = match settings::find(plan.observed, shard) {

@@ -2,7 +2,7 @@
 //! pods it wants taken away.
 //!
 //! ```text
-//! Shard spec ──► claims, pods (all missing ones at once) ; drift, scale-down ──want──► ShardActor
+//! Shard spec ──► claims, then pods (all missing ones at once) ; drift, scale-down ──want──► ShardActor
 //! ```
 //! Nothing is lost on restart: it keeps no state.
 

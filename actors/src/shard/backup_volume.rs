@@ -6,7 +6,8 @@ use crds::{Shard, StorageSpec};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::identity::Identity;
-use crate::object::{Desired, Kind};
+use crate::object::{Desired, Key, Kind};
+use crate::room::Observed;
 use crate::status::Condition;
 use crate::workload::{self, RenderError};
 
@@ -49,6 +50,24 @@ pub fn storage(shard: &Shard) -> Option<StorageSpec> {
             .and_then(|f| f.storage.clone())
             .unwrap_or_default(),
     )
+}
+
+/// False while pods would have to mount a claim that is not there, or is not known to be ours.
+///
+/// # Errors
+/// When the Shard is not one from the API server, or belongs to no cluster.
+pub fn is_there(observed: &Observed, shard: &Shard) -> Result<bool, RenderError> {
+    if storage(shard).is_none() {
+        return Ok(true);
+    }
+    let name = name(&Identity::new(shard)?);
+    let key = Key::new(
+        Kind::PersistentVolumeClaim,
+        &observed.me.key().namespace,
+        &name,
+    );
+    let claim = observed.get(&key);
+    Ok(claim.is_some_and(|claim| claim.belongs_to(&observed.me)))
 }
 
 /// Name of the claim.

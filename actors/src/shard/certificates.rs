@@ -136,7 +136,7 @@ fn secret<S>(
             object: desired.clone(),
             recipe: recipe.clone(),
             replace: None,
-            event: None,
+            events: Vec::new(),
         };
         plan.decision.act("Secret does not exist", action);
         return None;
@@ -228,11 +228,11 @@ fn renew<S>(
         object,
         recipe,
         replace: Some((entry.uid.clone(), entry.version)),
-        event: Some(Event {
+        events: vec![Event {
             reason: "Rotated".to_owned(),
             message: format!("made anew: {why}"),
             warning: false,
-        }),
+        }],
     };
     plan.decision.act(why, action);
 }

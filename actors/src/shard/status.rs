@@ -136,6 +136,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         phase,
         message,
         conditions,
+        news: Vec::new(),
         fields,
         ask_again: found.ask_again.into_iter().chain(expires).min(),
         kept,

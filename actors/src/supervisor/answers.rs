@@ -6,7 +6,7 @@ use actix::prelude::*;
 use jiff::Timestamp;
 
 use super::Supervisor;
-use crate::action::{Action, Planned};
+use crate::action::Planned;
 use crate::covers;
 use crate::effects::executor::{Answer, Found};
 use crate::effects::kubernetes::Failure;
@@ -15,25 +15,41 @@ use crate::findings::Finding;
 use crate::object::{Desired, Key, Kind};
 use crate::room::ActorId;
 
+/// How the server came to show an object, and what was to be put there.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    /// It was read: instead of a write, after a conflict, or because no answer came.
+    Read(Option<&'a Desired>),
+    /// It is the answer to the write.
+    Written(Option<&'a Desired>),
+}
+
 impl Supervisor {
     pub(super) fn answered(&mut self, mut answer: Answer, ctx: &mut Context<Self>) {
         let id = answer.job.actor.clone();
         let key = answer.job.planned.action.lane().0.clone();
-        let referred = self.world.store.borrow().reference(&key).is_some();
+        let (referred, held) = {
+            let store = self.world.store.borrow();
+            (store.reference(&key).is_some(), store.get(&key).is_some())
+        };
+        // The user's own, or a Secret that nobody refers to any more: an answer to a write of ours is about neither.
+        let users = !answer.job.planned.action.writes() && !held;
+        let put = answer.job.planned.action.puts();
         let result = std::mem::replace(&mut answer.result, Ok(Found::Nothing));
         match result {
-            Ok(Found::Object(entry)) if referred => {
+            Ok(Found::Object(entry)) if users && referred => {
                 let mut store = self.world.store.borrow_mut();
+                store.succeed(&key);
                 store.learn_reference(&key, Some(*entry));
             }
-            Ok(Found::Gone) if referred => {
-                self.world.store.borrow_mut().learn_reference(&key, None);
+            Ok(Found::Gone) if users && referred => {
+                let mut store = self.world.store.borrow_mut();
+                store.succeed(&key);
+                store.learn_reference(&key, None);
             }
-            // A Secret that nobody refers to any more: none of our objects.
-            Ok(Found::Object(_)) if self.unasked(&answer.job.planned.action) => {}
-            Ok(Found::Object(entry)) => {
-                self.found(&id, &key, *entry, answer.job.planned.action.puts(), ctx);
-            }
+            Ok(Found::Object(_)) if users => {}
+            Ok(Found::Object(entry)) => self.found(&id, *entry, Told::Read(put), ctx),
+            Ok(Found::Written(entry)) => self.found(&id, *entry, Told::Written(put), ctx),
             Ok(Found::Gone) => self.gone(&id, &key, !answer.job.planned.action.writes()),
             Ok(Found::Nothing) => self.world.store.borrow_mut().succeed(&key),
             // Decided anew by whoever leads.
@@ -53,11 +69,10 @@ impl Supervisor {
             }
         }
         self.world.executor.borrow_mut().finish(&answer);
-        let interested = if referred {
-            self.world.referrers(&key)
-        } else {
-            vec![id]
-        };
+        let mut interested = self.world.referrers(&key);
+        if !interested.contains(&id) {
+            interested.push(id);
+        }
         for id in interested {
             self.world.wake(&id, &key);
         }
@@ -66,11 +81,6 @@ impl Supervisor {
                 let _ = idle.send(());
             }
         }
-    }
-
-    /// A read of something that is neither known nor referred to.
-    fn unasked(&self, action: &Action) -> bool {
-        !action.writes() && self.world.store.borrow().get(action.lane().0).is_none()
     }
 
     /// A failed write is decided anew; a failed read is not, since what it would have told is still unknown.
@@ -91,14 +101,9 @@ impl Supervisor {
     }
 
     /// The answer shows an object: an observation like any other, and what it tells of our write.
-    fn found(
-        &mut self,
-        id: &ActorId,
-        key: &Key,
-        entry: Entry,
-        put: Option<&Desired>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn found(&mut self, id: &ActorId, entry: Entry, told: Told<'_>, ctx: &mut Context<Self>) {
+        let key = &entry.key().clone();
+        let (Told::Read(put) | Told::Written(put)) = told;
         let undone = put.filter(|put| !covers::covers(&entry.comparable(), put));
         if let (Some(put), None) = (put, undone) {
             entry.cover(covers::fingerprint(put));
@@ -120,6 +125,10 @@ impl Supervisor {
                     "an object of this name exists already".into(),
                     now,
                 );
+            }
+            // It did not get there, or met a conflict: nothing is known of what the server would make of it.
+            Some(_) if matches!(told, Told::Read(_)) => {
+                store.fail(key, 0, "the write was not carried out".into(), now);
             }
             Some(put) if unmoved => {
                 // The server took the write and changed nothing: the same write would end the same. Remember the pair.

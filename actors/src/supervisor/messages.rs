@@ -21,8 +21,12 @@ pub enum Inflow {
     Unserved(Kind, u64),
     /// An object left the watch: deleted, or stripped of its label.
     Left(Key, Box<str>),
+    /// A list of the users' Secrets or ConfigMaps begins.
+    ForeignListing(Kind),
     /// A user's Secret or ConfigMap has this version, or is gone.
     Foreign(Key, Option<u64>),
+    /// That list is complete.
+    ForeignListed(Kind),
     /// A request was answered.
     Answer(Box<Answer>),
     /// Leadership came or went.

@@ -66,7 +66,11 @@ impl Supervisor {
             Inflow::Listed(kind, epoch) => self.listed(kind, epoch),
             Inflow::Unserved(kind, epoch) => self.unserved(kind, epoch),
             Inflow::Left(key, uid) => self.left(&key, Some(&uid)),
+            Inflow::ForeignListing(kind) => {
+                self.world.store.borrow_mut().foreign_list_begins(kind);
+            }
             Inflow::Foreign(key, version) => self.foreign(&key, version),
+            Inflow::ForeignListed(kind) => self.foreign_listed(kind),
             Inflow::Answer(answer) => self.answered(*answer, ctx),
             Inflow::Leadership(leads) => self.leadership(leads),
         }

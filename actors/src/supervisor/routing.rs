@@ -39,6 +39,7 @@ impl Supervisor {
         if let Some(before) = before.filter(|before| before.labels != entry.labels) {
             ids.extend(self.concerned(before));
         }
+        ids.extend(self.world.referrers(key));
         for id in ids {
             self.world.wake(&id, key);
         }
@@ -81,6 +82,12 @@ impl Supervisor {
             // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.
             let neighbours = store.group(group);
             ids.extend(neighbours.iter().flat_map(|other| onlookers(other, entry)));
+        }
+        if key.kind == Kind::PersistentVolumeClaim && entry.label("multigres.com/pool").is_none() {
+            // What a Shard backs up to is mounted by every pool.
+            let shards = ids.iter().filter(|id| id.kind == Kind::Shard);
+            let pools = shards.flat_map(|shard| self.world.pools_of(&shard.uid));
+            ids.extend(pools.collect::<Vec<_>>());
         }
         if key.kind == Kind::TopoServer
             && let Some(group) = store.group_of(key)
@@ -145,14 +152,31 @@ impl Supervisor {
         for id in concerned.iter().filter(|id| id.uid != known.uid) {
             self.world.wake(id, key);
         }
+        // It is no longer ours to watch; a user's object may have its name all the same.
+        if self.world.store.borrow().reference(key).is_some() {
+            self.refresh(key, "a referenced object left the watch");
+        }
     }
 
     pub(super) fn foreign(&self, key: &Key, version: Option<u64>) {
-        if !self.world.store.borrow().stale_reference(key, version) {
-            return;
+        let stale = self.world.store.borrow_mut().foreign_seen(key, version);
+        if stale {
+            self.refresh(key, "a referenced object changed");
         }
+    }
+
+    /// What the list did not name may be gone.
+    pub(super) fn foreign_listed(&self, kind: Kind) {
+        let missing = self.world.store.borrow_mut().foreign_list_ends(kind);
+        for key in missing {
+            self.refresh(&key, "a referenced object is not in the list");
+        }
+    }
+
+    /// Reads an object anew for those who refer to it.
+    fn refresh(&self, key: &Key, reason: &str) {
         if let Some(id) = self.world.referrers(key).first() {
-            self.world.read(id, key, "a referenced object changed");
+            self.world.read(id, key, reason);
         }
     }
 }

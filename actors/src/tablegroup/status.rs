@@ -98,6 +98,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired]) -> Computed {
         phase,
         message,
         conditions,
+        news: Vec::new(),
         fields,
         ask_again: None,
         kept: &[],

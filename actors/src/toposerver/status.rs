@@ -50,6 +50,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: Option<&str>) -
         phase,
         message,
         conditions,
+        news: Vec::new(),
         fields,
         ask_again: found.ask_again,
         kept: &[],

@@ -176,7 +176,7 @@ impl Desk {
                     self.put(object.key.clone(), object.body.clone());
                 }
                 Action::Restore { object, .. } => self.patch(&object.key, &object.body),
-                Action::Metadata { key, patch } => {
+                Action::Metadata { key, patch, .. } => {
                     let mut patch = patch.clone();
                     for precondition in ["uid", "resourceVersion"] {
                         patch.as_object_mut().unwrap().remove(precondition);

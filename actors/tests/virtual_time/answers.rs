@@ -6,6 +6,7 @@ use actors::object::{Key, Kind, MANAGED_BY};
 use serde_json::json;
 
 use crate::bed::{Bed, End};
+use crate::edits::{pool, pools};
 use crate::server::Fault;
 use crate::shapes::{MINIMAL, NAMESPACE, THREE_CELLS, key};
 use crate::watches::Travel;
@@ -197,6 +198,68 @@ async fn a_kept_volume_that_lost_its_label_is_not_made_again() {
         );
     });
     assert_eq!(end.await, End::Done(()));
+}
+
+/// An event tells of a write that succeeded; after a conflict nothing was written.
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_is_not_told_of() {
+    let bed = Bed::new(27);
+    let cluster = bed.create(MINIMAL);
+    bed.server.fail(Fault::Refuse(409), 1, {
+        let cluster = cluster.clone();
+        move |request| request.status && request.key.as_ref() == Some(&cluster)
+    });
+    let end = bed.life(async |_| bed.healthy(&cluster).await);
+    assert_eq!(end.await, End::Done(()));
+    let log = bed.server.since(0);
+    let of_status = |code| {
+        log.iter()
+            .find(|request| {
+                request.status && request.key.as_ref() == Some(&cluster) && request.code == code
+            })
+            .unwrap()
+            .number
+    };
+    let told = log
+        .iter()
+        .find(|request| request.body["regarding"]["kind"] == "MultigresCluster")
+        .unwrap();
+    assert!(of_status(409) < of_status(200));
+    assert!(of_status(200) < told.number, "{told:?}");
+}
+
+/// Only an answer tells what the server made of a write: after none, or a refusal, the object is as it was, and the write is
+/// tried again.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_not_carried_out_is_not_taken_for_one_in_vain() {
+    for fault in [Fault::Hang, Fault::Refuse(409)] {
+        let bed = Bed::new(28);
+        let cluster = bed.create(MINIMAL);
+        let end = bed.life(async |life| {
+            bed.silence().await;
+            for kind in [Kind::TableGroup, Kind::Deployment] {
+                bed.server.fail(fault, 1, move |request| {
+                    request.writes()
+                        && !request.status
+                        && request.key.as_ref().is_some_and(|key| key.kind == kind)
+                });
+            }
+            bed.server.edit(&cluster, |object| {
+                object["spec"]["databases"] = pools(&json!({"default": pool(&["zone-a"], 4)}));
+            });
+            let (deployment, before) = bed.server.all(Kind::Deployment).remove(0);
+            bed.server
+                .edit(&deployment, |object| object["spec"]["replicas"] = 7.into());
+            bed.silence().await;
+            let after = bed.server.get(&deployment).unwrap();
+            assert_eq!(after["spec"], before["spec"], "{fault:?}");
+            let status = bed.server.get(&cluster).unwrap()["status"].clone();
+            assert_eq!(status["phase"], "Healthy", "{fault:?}");
+            assert_eq!(bed.server.all(Kind::Pod).len(), 4, "{fault:?}");
+            assert_eq!(life.process().await["findings"], json!({}), "{fault:?}");
+        });
+        assert_eq!(end.await, End::Done(()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

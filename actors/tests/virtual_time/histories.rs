@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, End, Life};
+use crate::bed::{Bed, End, Life, SILENCE};
 use crate::edits::{pool, pools};
 use crate::invariants::wanted_pods;
 use crate::rebuild::essence;
@@ -222,6 +222,7 @@ impl Story {
                     self.take(step, life).await;
                 }
                 self.calm();
+                self.obey().await;
                 self.bed.silence().await;
                 let settled = self.bed.server.mark();
                 life.relist().await;
@@ -245,6 +246,24 @@ impl Story {
         self.falls
             .iter()
             .for_each(|falls| falls.store(0, Ordering::Relaxed));
+    }
+
+    /// The user does what conditions ask for. A volume that was kept and lost its labels while no operator looked is nobody's
+    /// until somebody says whose it is.
+    async fn obey(&self) {
+        tokio::time::sleep(SILENCE).await;
+        for (_, shard) in self.bed.server.all(Kind::Shard) {
+            let told = shard["status"]["conditions"].to_string();
+            for (claim, _) in self.bed.server.all(Kind::PersistentVolumeClaim) {
+                let (label, cluster) = ("multigres.com/cluster", &*self.cluster.name);
+                let remedy = format!("label pvc -n default {} {label}={cluster}", claim.name);
+                if told.contains(&remedy) {
+                    self.bed.server.edit(&claim, |object| {
+                        object["metadata"]["labels"][label] = cluster.into();
+                    });
+                }
+            }
+        }
     }
 
     /// What is wanted is there; pods and volumes beyond that are none of our business here.

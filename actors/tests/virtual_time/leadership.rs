@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::bed::{Bed, End, Life};
 use crate::server::Request;
-use crate::shapes::MINIMAL;
+use crate::shapes::{MINIMAL, cluster};
 use crate::watches::Travel;
 
 /// As the process does it: the lease first, then the word to the supervisor.
@@ -174,6 +174,22 @@ async fn leadership_regained_lists_before_the_first_write() {
             bed.server.since(gained)
         );
         assert!(life.known(Kind::Pod).await > 0);
+    });
+    assert_eq!(end.await, End::Done(()));
+}
+
+/// The users' Secrets are followed apart from the lists of a new leader: one that comes while those run is noticed.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_comes_while_a_new_leader_lists_is_noticed() {
+    let bed = Bed::new(64);
+    let (cluster, body) = cluster(MINIMAL);
+    bed.server.add(&cluster, body);
+    let end = bed.life(async |life| {
+        bed.phase(&cluster, "Degraded").await;
+        lead(life, false).await;
+        lead(life, true).await;
+        bed.password();
+        bed.healthy(&cluster).await;
     });
     assert_eq!(end.await, End::Done(()));
 }

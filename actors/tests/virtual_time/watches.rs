@@ -173,7 +173,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Starts every watch over: what was on its way is part of the list.
+    /// Starts every watch of ours over: what was on its way is part of the list. The users' Secrets and ConfigMaps are followed
+    /// apart and never listed anew, so news of them goes on its way.
     async fn list(
         &mut self,
         events: &mut mpsc::UnboundedReceiver<Event>,
@@ -182,22 +183,26 @@ impl Watches {
         let epoch = *self.epoch.borrow_and_update();
         let duration = self.travel.borrow().list;
         tokio::time::sleep(duration).await;
-        let (objects, versions) = self.server.peek(|state| {
-            while events.try_recv().is_ok() {}
-            way.events.clear();
+        let (objects, apart) = self.server.peek(|state| {
+            let travelling = std::mem::take(&mut way.events).into_values();
+            let arriving = std::iter::from_fn(|| events.try_recv().ok());
+            let mut apart: Vec<Inflow> = travelling
+                .chain(arriving)
+                .flat_map(|event| told(&event))
+                .collect();
+            apart.retain(|message| matches!(message, Inflow::Foreign(..)));
             let known = state.objects.iter();
             let foreign = known.clone().filter(|(key, object)| {
                 matches!(key.kind, Kind::Secret | Kind::ConfigMap) && !selected(key.kind, object)
             });
             let objects = known.filter(|(key, object)| selected(key.kind, object));
-            (
-                objects
-                    .map(|(key, object)| entry(key.kind, object))
-                    .collect::<Vec<_>>(),
-                foreign
-                    .map(|(key, object)| Inflow::Foreign(key.clone(), version(object)))
-                    .collect::<Vec<_>>(),
-            )
+            if epoch == 0 {
+                apart.extend(
+                    foreign.map(|(key, object)| Inflow::Foreign(key.clone(), version(object))),
+                );
+            }
+            let objects = objects.map(|(key, object)| entry(key.kind, object));
+            (objects.collect::<Vec<_>>(), apart)
         });
         let mut objects = objects.into_iter().peekable();
         for kind in kinds_as_stored() {
@@ -211,9 +216,7 @@ impl Watches {
             }
             self.send(vec![Inflow::Listed(kind, epoch)]).await?;
         }
-        // These are followed apart and never listed anew.
-        self.send(if epoch == 0 { versions } else { Vec::new() })
-            .await
+        self.send(apart).await
     }
 }
 

@@ -195,10 +195,16 @@ fn an_operator_upgrade_changes_no_pod_unless_the_policy_says_so() {
         assert_eq!(of.reason, reason, "row {i}");
         assert_eq!(of.pending, reason != "UpToDate", "row {i}");
         assert_eq!(
-            of.news.iter().map(|news| news.reason).collect::<Vec<_>>(),
+            of.news
+                .iter()
+                .chain(&of.warning)
+                .map(|news| news.reason)
+                .collect::<Vec<_>>(),
             events,
             "row {i}"
         );
+        // What goes with the record would not be told without one, or be told again and again.
+        assert!(of.news.is_empty() || of.record.is_some(), "row {i}");
         let recorded = of
             .record
             .clone()
