@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, SecurityContext, VolumeMount
 use super::objects::service_id;
 use super::pod::Builder;
 use crate::shard::identity::Identity;
+use crate::tls::Tls;
 use crate::workload::{
     self, Attributes, RenderError, Telemetry, env, env_secret, mount, mount_ro, port, probes,
     strings,
@@ -91,6 +92,21 @@ impl Builder<'_> {
             .and_then(|f| f.path.clone())
             .filter(|p| !p.is_empty())
             .unwrap_or_else(|| "/backups".to_owned())
+    }
+
+    /// What TLS adds to the pooler: it serves the other components, and reads the topology. pgctld does neither.
+    pub(super) fn tls(&self) -> Tls {
+        let spec = &self.shard.spec;
+        let Identity { cluster, owner, .. } = self.identity;
+        let mut tls = Tls::default();
+        if workload::mesh(spec.internal_tls.as_ref()) {
+            tls.serve(
+                ("multipooler", cluster, &owner.namespace),
+                ("tls-certs", MESH_DIR),
+            );
+        }
+        tls.store(&spec.global_topo_server);
+        tls
     }
 
     fn common_env(&self) -> Vec<EnvVar> {
@@ -211,10 +227,9 @@ impl Builder<'_> {
                 mounts.push(mount_ro("pgbackrest-cipher", CIPHER_DIR));
             }
         }
-        if workload::mesh(spec.internal_tls.as_ref()) {
-            args.extend(workload::serve_tls(MESH_DIR));
-            mounts.push(mount_ro("tls-certs", MESH_DIR));
-        }
+        let tls = self.tls();
+        args.extend(tls.args);
+        mounts.extend(tls.mounts);
         if spec.backup.as_ref().is_some_and(|b| b.encryption.is_some()) {
             args.push(format!(
                 "--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"
