@@ -6,7 +6,7 @@ use crds::resolve::ResolvedCluster;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
-use super::exposure;
+use super::{certificates, exposure};
 use crate::entry::Entry;
 use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
@@ -68,6 +68,9 @@ pub fn compute(
     ));
     if let Some(held) = held_back(plan, wanted) {
         conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", held));
+    }
+    if plan.observed.served.contains(&Kind::Certificate) {
+        conditions.extend(certificates::told(plan, wanted));
     }
     let mut fields = Map::new();
     fields.insert("cells".into(), cells(plan, wanted));
