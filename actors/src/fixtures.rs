@@ -75,9 +75,17 @@ impl Bed {
                 "pvcDeletionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"},
             },
         });
+        let cell = json!({
+            "metadata": {
+                "name": crds::name::cell("c", "a"), "namespace": NAMESPACE, "uid": "cell-a", "resourceVersion": "1",
+                "labels": {"multigres.com/cluster": "c", "multigres.com/cell": "a"},
+            },
+            "spec": {"name": "a", "images": {}, "allCells": ["a"], "globalTopoServer": shard["spec"]["globalTopoServer"]},
+        });
+        let at = Key::new(Kind::Cell, NAMESPACE, &crds::name::cell("c", "a"));
         Self {
             shard,
-            objects: BTreeMap::new(),
+            objects: BTreeMap::from([(at, cell)]),
             secrets: BTreeMap::from([("password".to_owned(), json!({"password": base64("x")}))]),
             config_maps: BTreeMap::new(),
             troubles: BTreeMap::new(),
@@ -140,12 +148,20 @@ impl Bed {
             &backup["encryption"]["secretName"],
             &backup["s3"]["credentialsSecret"],
         ];
+        let store = &self.shard["spec"]["globalTopoServer"];
+        let store = [&store["caSecret"], &store["clientCertSecret"]];
         let config_map = &self.shard["spec"]["postgresConfigRef"]["name"];
+        let issued = ["multipooler", "multiorch"].map(|of| {
+            let name = crate::workload::certificate_name(of, "c", NAMESPACE);
+            Key::new(Kind::Secret, NAMESPACE, &name)
+        });
         names
             .into_iter()
+            .chain(store)
             .map(|name| (Kind::Secret, name))
             .chain([(Kind::ConfigMap, config_map)])
             .filter_map(|(kind, name)| Some(Key::new(kind, NAMESPACE, name.as_str()?)))
+            .chain(issued)
             .collect()
     }
 

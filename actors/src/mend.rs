@@ -8,7 +8,12 @@ use crate::labels;
 use crate::object::{Desired, Kind};
 
 /// Annotations of a pod that say how it was made; only a new pod, or proof from inside it, changes them.
-const OF_THE_MAKING: &[&str] = &[labels::SPEC_HASH, labels::CONFIG_HASH, labels::RELOAD_HASH];
+const OF_THE_MAKING: &[&str] = &[
+    labels::SPEC_HASH,
+    labels::CONFIG_HASH,
+    labels::RELOAD_HASH,
+    labels::TLS_HASH,
+];
 
 /// What stays of them on a pod that is recognised as one we would have made: only PostgreSQL itself can tell what it has loaded.
 const OF_ANOTHER: &[&str] = &[labels::RELOAD_HASH];

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::certificate_facts;
 use crate::object::Kind;
+use crate::store::Store;
 use crate::world::World;
 
 /// Gauge or counter.
@@ -111,6 +113,41 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
             _ => {}
         }
     }
+    samples.extend(certificates(&store));
+    samples
+}
+
+/// The end of every certificate in Secrets that we own or refer to; `file` tells a leaf from the authority beside it.
+fn certificates(store: &Store) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for entry in store.of_kind(Kind::Secret) {
+        let Some(facts) = &entry.certificates else {
+            continue;
+        };
+        let files = [
+            (certificate_facts::LEAF_FILES.0, facts.leaf.as_ref()),
+            // The first authority is the one in use.
+            (
+                certificate_facts::AUTHORITY_FILES.0,
+                facts.authorities.first(),
+            ),
+        ];
+        for (file, fact) in files {
+            let Some(fact) = fact else { continue };
+            let key = entry.key();
+            let labels = vec![
+                ("secret", key.name.to_string()),
+                ("namespace", key.namespace.to_string()),
+                ("file", file.to_owned()),
+            ];
+            samples.push(gauge(
+                "multigres_operator_certificate_expiry_timestamp_seconds",
+                "End of a certificate in a Secret that is mounted, as a Unix time",
+                labels,
+                fact.not_after.as_second() as f64,
+            ));
+        }
+    }
     samples
 }
 
@@ -195,4 +232,71 @@ fn process(world: &World, restarts: u64) -> Vec<Sample> {
             executor.writes as f64,
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::effects::certificate::{Material, authority, leaf};
+    use crate::entry::{Entry, Watched};
+    use crate::fixtures::{base64, start};
+    use crate::object::Key;
+
+    fn secret(name: &str, version: u64, material: &Material) -> Entry {
+        let data: serde_json::Map<String, Value> = material
+            .iter()
+            .map(|(file, text)| (file.clone(), base64(text)))
+            .collect();
+        let body = json!({
+            "metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string()},
+            "data": data,
+        });
+        let watched: Watched = serde_json::from_value(body).unwrap();
+        watched.trim(Kind::Secret).unwrap()
+    }
+
+    fn told(store: &Store) -> Vec<(String, String, i64)> {
+        let of = |sample: &Sample, label: &str| {
+            let found = sample.labels.iter().find(|(name, _)| *name == label);
+            found.unwrap().1.clone()
+        };
+        let days = |sample: &Sample| (sample.value as i64 - start().as_second()) / 86_400;
+        certificates(store)
+            .iter()
+            .map(|sample| (of(sample, "secret"), of(sample, "file"), days(sample)))
+            .collect()
+    }
+
+    /// L-CERT-04 "Nothing shows the remaining lifetime": ours and the users', each once, and nothing of one that is gone.
+    #[test]
+    fn every_certificate_shows_when_it_ends() {
+        let ca = authority(start()).unwrap();
+        let mut made = leaf(&ca, &["a".to_owned()], start()).unwrap();
+        let mut store = Store::default();
+        store.observe(secret("leaf", 1, &made), None);
+        store.observe(secret("ca", 2, &ca), None);
+        let password = Material::from([("password".to_owned(), "x".to_owned())]);
+        store.observe(secret("password", 3, &password), None);
+        let given = Key::new(Kind::Secret, "n", "given");
+        let twice = Key::new(Kind::Secret, "n", "leaf");
+        store.refer(&given);
+        store.refer(&twice);
+        made.insert("ca.crt".to_owned(), ca["ca.crt"].clone());
+        store.learn_reference(&given, Some(secret("given", 4, &made)));
+        store.learn_reference(&twice, Some(secret("leaf", 1, &made)));
+        let expected = |name: &str, file: &str, days| (name.to_owned(), file.to_owned(), days);
+        let ours = [
+            expected("ca", "ca.crt", 3650),
+            expected("leaf", "tls.crt", 365),
+        ];
+        let users = [
+            expected("given", "tls.crt", 365),
+            expected("given", "ca.crt", 3650),
+        ];
+        assert_eq!(told(&store), [&ours[..], &users].concat());
+        store.learn_reference(&given, None);
+        assert_eq!(told(&store), ours);
+    }
 }

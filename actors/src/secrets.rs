@@ -31,6 +31,11 @@ impl Needed {
         }
     }
 
+    /// One that somebody else looks after, and tells about: here only its content matters.
+    pub const fn checked(name: String, keys: &'static [&'static str]) -> Self {
+        Self::issued(name, keys)
+    }
+
     /// One that the user makes.
     pub const fn given(name: String, keys: &'static [&'static str]) -> Self {
         Self {

@@ -99,6 +99,21 @@ impl Store {
         self.by_uid.values().filter_map(|key| self.get(key))
     }
 
+    /// Everything of a kind that is known: ours, and the users' that we refer to.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Rc<Entry>> {
+        let ours = self.objects.values().map(|(entry, _)| entry);
+        let referred = self.references.iter().filter_map(|(key, state)| {
+            // One of ours that carries our label is known already.
+            let known = self.objects.contains_key(key);
+            match state {
+                Reference::Present(entry) if !known => Some(entry),
+                _ => None,
+            }
+        });
+        ours.chain(referred)
+            .filter(move |entry| entry.key().kind == kind)
+    }
+
     /// How many objects are held and about how many bytes of memory they take, by kind.
     pub fn census(&self) -> BTreeMap<Kind, (usize, usize)> {
         let mut census = BTreeMap::new();

@@ -45,11 +45,17 @@ impl Tls {
     /// mTLS with the other components: serves with the component's certificate and calls poolers with it. `of` is component,
     /// cluster and namespace, `at` the volume's name and the folder.
     pub fn mesh(&mut self, of: (&str, &str, &str), at: (&str, &str)) {
+        self.serve(of, at);
+        let ((_, cluster, namespace), (_, dir)) = (of, at);
+        self.args
+            .extend(workload::call_tls(dir, cluster, namespace));
+    }
+
+    /// The same for a component that calls nobody.
+    pub fn serve(&mut self, of: (&str, &str, &str), at: (&str, &str)) {
         let ((component, cluster, namespace), (volume, dir)) = (of, at);
         let secret = workload::certificate_name(component, cluster, namespace);
         self.args.extend(workload::serve_tls(dir));
-        self.args
-            .extend(workload::call_tls(dir, cluster, namespace));
         self.mounts.push(mount_ro(volume, dir));
         self.volumes
             .push(secret_volume(volume, &secret, READABLE, None));
@@ -69,13 +75,6 @@ impl Tls {
         self.volumes
             .push(secret_volume(volume, &secret, READABLE, None));
         self.secrets.push(Needed::issued(secret, PAIR));
-    }
-
-    /// TLS towards an external topology store and nothing else.
-    pub fn to_store(store: &GlobalTopoServerRef) -> Self {
-        let mut tls = Self::default();
-        tls.store(store);
-        tls
     }
 
     /// TLS towards an external topology store, where the cluster names Secrets for it.

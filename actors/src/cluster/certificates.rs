@@ -12,6 +12,7 @@ use crate::labels;
 use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::secrets::Needed;
+use crate::status::Condition;
 use crate::tls::{OPERATOR, PAIR, PAIR_AND_CA, public_secret};
 use crate::workload::{Owner, RenderError, certificate_name};
 
@@ -178,6 +179,66 @@ pub fn tidy<S>(plan: &mut Plan<'_, S>, wanted: &[Desired]) {
             );
         }
     }
+}
+
+/// Whether everything asked of cert-manager is issued; in its own words where it is not. `None` when nothing is asked.
+pub fn told<S>(plan: &Plan<'_, S>, wanted: &[Desired]) -> Option<Condition> {
+    let mut all = wanted
+        .iter()
+        .filter(|desired| desired.key.kind == Kind::Certificate)
+        .peekable();
+    all.peek()?;
+    let told = all.find_map(|desired| {
+        let seen = plan.observed.get(&desired.key);
+        let status = seen.map(|certificate| certificate.status_value());
+        let (reason, problem) = problem(&status.unwrap_or_default())?;
+        Some((
+            reason,
+            format!("Certificate {}: {problem}", desired.key.name),
+        ))
+    });
+    Some(match told {
+        Some((reason, message)) => Condition::new("CertificatesReady", false, &reason, message),
+        None => Condition::new(
+            "CertificatesReady",
+            true,
+            "AllIssued",
+            "every certificate that was asked for is issued",
+        ),
+    })
+}
+
+/// Why a Certificate is not Ready, with what cert-manager says of its last attempt.
+fn problem(status: &Value) -> Option<(String, String)> {
+    let condition = |kind: &str| {
+        let conditions = status.get("conditions")?.as_array()?;
+        let text = |of: &Value, field: &str| of.get(field)?.as_str().map(str::to_owned);
+        let found = conditions
+            .iter()
+            .find(|of| text(of, "type").as_deref() == Some(kind))?;
+        let fields = ["status", "reason", "message"];
+        Some(fields.map(|field| text(found, field).unwrap_or_default()))
+    };
+    let Some([ready, reason, mut message]) = condition("Ready") else {
+        // One text until cert-manager says more.
+        return Some(("Pending".to_owned(), "not issued yet".to_owned()));
+    };
+    if ready == "True" {
+        return None;
+    }
+    if let Some([issuing, _, why]) = condition("Issuing")
+        && issuing == "False"
+        && !why.is_empty()
+    {
+        message = format!("{message}; {why}");
+    }
+    let is_word = !reason.is_empty() && reason.chars().all(|c| c.is_ascii_alphanumeric());
+    let reason = if is_word {
+        reason
+    } else {
+        "NotReady".to_owned()
+    };
+    Some((reason, message))
 }
 
 /// The patch that makes a Secret go with the cluster; None when it does.

@@ -7,7 +7,7 @@ use crds::rollout::News;
 use serde_json::{Map, Value, json};
 
 use super::decide::State;
-use super::exposure;
+use super::{certificates, exposure};
 use crate::action::Event;
 use crate::entry::Entry;
 use crate::health::{self, Replicas};
@@ -70,6 +70,9 @@ pub fn compute(
     ));
     if let Some(held) = held_back(plan, wanted) {
         conditions.push(Condition::new("RemovalHeld", true, "WouldRemovePods", held));
+    }
+    if plan.observed.served.contains(&Kind::Certificate) {
+        conditions.extend(certificates::told(plan, wanted));
     }
     let mut fields = Map::new();
     let mut news = Vec::new();

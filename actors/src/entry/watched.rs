@@ -156,6 +156,7 @@ impl LookedAt {
             Kind::StatefulSet | Kind::Deployment => Fields(REPLICAS),
             Kind::Service => Fields(&["loadBalancer"]),
             Kind::PersistentVolumeClaim => Fields(&["capacity", "conditions", "phase"]),
+            Kind::Certificate => Fields(&["conditions"]),
             _ => Fields(&[]),
         }
     }

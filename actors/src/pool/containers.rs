@@ -94,6 +94,21 @@ impl Builder<'_> {
             .unwrap_or_else(|| "/backups".to_owned())
     }
 
+    /// What TLS adds to the pooler: it serves the other components, and reads the topology. pgctld does neither.
+    pub(super) fn tls(&self) -> Tls {
+        let spec = &self.shard.spec;
+        let Identity { cluster, owner, .. } = self.identity;
+        let mut tls = Tls::default();
+        if workload::mesh(spec.internal_tls.as_ref()) {
+            tls.serve(
+                ("multipooler", cluster, &owner.namespace),
+                ("tls-certs", MESH_DIR),
+            );
+        }
+        tls.store(&spec.global_topo_server);
+        tls
+    }
+
     fn common_env(&self) -> Vec<EnvVar> {
         vec![
             env("PGDATA", format!("{POOLER_DIR}/pg_data")),
@@ -212,18 +227,14 @@ impl Builder<'_> {
                 mounts.push(mount_ro("pgbackrest-cipher", CIPHER_DIR));
             }
         }
-        if workload::mesh(spec.internal_tls.as_ref()) {
-            args.extend(workload::serve_tls(MESH_DIR));
-            mounts.push(mount_ro("tls-certs", MESH_DIR));
-        }
+        let tls = self.tls();
+        args.extend(tls.args);
+        mounts.extend(tls.mounts);
         if spec.backup.as_ref().is_some_and(|b| b.encryption.is_some()) {
             args.push(format!(
                 "--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"
             ));
         }
-        let store = Tls::to_store(&spec.global_topo_server);
-        args.extend(store.args);
-        mounts.extend(store.mounts);
         mounts.extend(telemetry.mount);
         let mut env_list = self.common_env();
         env_list.extend(self.s3_env());

@@ -6,17 +6,18 @@ use crds::Shard;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{objects, spec_hash};
+use super::objects::{self, Inputs};
+use super::spec_hash;
 use crate::action::{Decision, Want, WantReason};
 use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::room::{ActorId, Observed};
+use crate::secrets::{Supply, supply};
 use crate::shard::backup_volume;
 use crate::shard::identity::Identity;
 use crate::shard::objects::config;
-use crate::shard::postgres_config::Hashes;
 use crate::shard::secrets;
 use crate::shard::settings::{self, Settings};
 use crate::volume::{self, Usable};
@@ -53,8 +54,13 @@ fn keep(
     (pool, cell): (&str, &str),
 ) -> Result<(), RenderError> {
     plan.keep(objects::headless_service(shard, pool, cell)?);
+    let supply = supply(plan, &objects::secrets(shard, pool, cell)?);
+    let complete = matches!(supply, Supply::Complete(_));
     let mounts = [
-        (secrets::known(plan.observed, shard), "Secrets they mount"),
+        (
+            complete && secrets::known(plan.observed, shard),
+            "Secrets they mount",
+        ),
         (
             backup_volume::is_there(plan.observed, shard)?,
             "volume they back up to",
@@ -71,12 +77,20 @@ fn keep(
         Settings::Known(text) => Some(config(shard, &Identity::new(shard)?, text).hashes),
         Settings::Unknown | Settings::Refused(_) => None,
     };
-    plan.decision.undecided = hashes.is_none();
+    // Without what is hashed there is no telling what a pod should be: those that run go on.
+    let inputs = match (&hashes, &supply) {
+        (Some(hashes), Supply::Complete(certificates)) => Some(Inputs {
+            hashes,
+            certificates,
+        }),
+        _ => None,
+    };
+    plan.decision.undecided = inputs.is_none();
     for index in 0..count {
         let volume = volume::keep(plan, objects::claim(shard, pool, cell, index)?);
-        if let Some(hashes) = &hashes {
-            let pod = objects::pod_with(shard, pool, cell, index, hashes)?;
-            member(plan, volume, (pod, hashes), may_start);
+        if let Some(inputs) = inputs {
+            let pod = objects::pod_with(shard, (pool, cell), index, inputs)?;
+            member(plan, volume, (pod, inputs), may_start);
         }
     }
     surplus_claims(plan, shard, (pool, cell), count)?;
@@ -88,7 +102,7 @@ fn keep(
 fn member(
     plan: &mut Plan<'_, ()>,
     volume: Usable,
-    (pod, hashes): (Desired, &Hashes),
+    (pod, inputs): (Desired, Inputs<'_>),
     may_start: bool,
 ) {
     let Some(entry) = plan.observed.get(&pod.key).cloned() else {
@@ -107,7 +121,7 @@ fn member(
     if plan.is_foreign(&pod) {
         return;
     }
-    let standing = standing(&entry, &pod, hashes);
+    let standing = standing(&entry, &pod, inputs);
     if standing == Standing::Adoptable {
         plan.adopt(&pod);
     } else {
@@ -137,7 +151,7 @@ enum Standing {
     Adoptable,
 }
 
-fn standing(entry: &Entry, pod: &Desired, hashes: &Hashes) -> Standing {
+fn standing(entry: &Entry, pod: &Desired, inputs: Inputs<'_>) -> Standing {
     let wanted = pod
         .body
         .pointer("/metadata/annotations/multigres.com~1spec-hash")
@@ -149,7 +163,10 @@ fn standing(entry: &Entry, pod: &Desired, hashes: &Hashes) -> Standing {
     let common = entry.pod.as_ref().and_then(|pod| pod.common);
     let agrees = common.is_some() && common == pod.body.get("spec").map(spec_hash::common);
     let config = entry.annotation(labels::CONFIG_HASH);
-    let settings = [&hashes.restart, &hashes.restart_go];
+    let settings = [&inputs.hashes.restart, &inputs.hashes.restart_go];
+    // The Go operator does not say which certificates a pod has read.
+    let certificates = entry.annotation(labels::TLS_HASH);
+    let agrees = agrees && certificates.is_none_or(|hash| hash == inputs.certificates);
     if agrees && settings.iter().any(|hash| config == Some(hash.as_str())) {
         Standing::Adoptable
     } else {

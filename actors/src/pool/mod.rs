@@ -90,4 +90,6 @@ pub fn cells(shard: &crds::Shard) -> Vec<String> {
 #[cfg(test)]
 mod adoption_tests;
 #[cfg(test)]
+mod secret_tests;
+#[cfg(test)]
 mod tests;

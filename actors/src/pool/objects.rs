@@ -5,7 +5,7 @@ use crds::{PoolSpec, Shard, ShardSpec};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::containers::{EXPORTER_PORT, PG_PORT, POOLER_GRPC, POOLER_HTTP};
-pub use super::pod::{pod, pod_with};
+pub use super::pod::{Inputs, pod, pod_with, secrets};
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::shard::identity::Identity;

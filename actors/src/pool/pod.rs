@@ -9,18 +9,54 @@ use super::objects::{claim_name, headless_name, pod_name, pool_spec};
 use super::spec_hash;
 use crate::labels;
 use crate::object::{Desired, Kind};
+use crate::secrets::Needed;
 use crate::shard::identity::Identity;
 use crate::shard::objects::{config, nodes, pull};
 use crate::shard::postgres_config::Hashes;
+use crate::tls::PAIR_AND_CA;
 use crate::workload::{self, RenderError};
 
-/// One pod of a Shard without `postgresConfigRef`.
+/// What of a pod cannot be read from its Shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The hashes of the PostgreSQL settings.
+    pub hashes: &'a Hashes,
+    /// Hash over the Secrets of [`secrets`]; empty without any.
+    pub certificates: &'a str,
+}
+
+/// One pod of a Shard without `postgresConfigRef`, as if no Secret held anything.
 ///
 /// # Errors
 /// As [`pod_with`].
 pub fn pod(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired, RenderError> {
     let hashes = config(shard, &Identity::new(shard)?, None).hashes;
-    pod_with(shard, pool, cell, index, &hashes)
+    let inputs = Inputs {
+        hashes: &hashes,
+        certificates: "",
+    };
+    pod_with(shard, (pool, cell), index, inputs)
+}
+
+/// The Secrets with certificates that programs of a pod read once, when they start: a pod is not made without them, and is
+/// replaced when they change (`workloads.md` T13). The generated ones of pgBackRest are not among them: they are made anew
+/// whenever a pool is added, which is no reason to restart anything (T30).
+///
+/// # Errors
+/// When the Shard is not one from the API server, or has no such pool.
+pub fn secrets(shard: &Shard, pool: &str, cell: &str) -> Result<Vec<Needed>, RenderError> {
+    let builder = Builder {
+        shard,
+        identity: &Identity::new(shard)?,
+        spec: pool_spec(shard, pool)?,
+        cell,
+    };
+    let mut needed = builder.tls().secrets;
+    let given = shard.spec.backup.as_ref();
+    if let Some(name) = given.and_then(workload::own_pgbackrest_secret) {
+        needed.push(Needed::checked(name, PAIR_AND_CA));
+    }
+    Ok(needed)
 }
 
 /// One pod, with the hashes that tell later whether it is still the pod we want.
@@ -29,11 +65,14 @@ pub fn pod(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired,
 /// When the Shard is not one from the API server, has no such pool, or gives the pooler another user than PostgreSQL.
 pub fn pod_with(
     shard: &Shard,
-    pool: &str,
-    cell: &str,
+    (pool, cell): (&str, &str),
     index: i32,
-    hashes: &Hashes,
+    inputs: Inputs<'_>,
 ) -> Result<Desired, RenderError> {
+    let Inputs {
+        hashes,
+        certificates,
+    } = inputs;
     let identity = Identity::new(shard)?;
     let builder = Builder {
         shard,
@@ -47,11 +86,12 @@ pub fn pod_with(
         annotations.insert(key.to_owned(), value.to_owned());
     }
     for (key, hash) in [
-        (labels::CONFIG_HASH, &hashes.restart),
+        (labels::CONFIG_HASH, hashes.restart.as_str()),
         (labels::RELOAD_HASH, &hashes.reload),
+        (labels::TLS_HASH, certificates),
     ] {
         if !hash.is_empty() {
-            annotations.insert(key.to_owned(), hash.clone());
+            annotations.insert(key.to_owned(), hash.to_owned());
         }
     }
     let metadata = identity

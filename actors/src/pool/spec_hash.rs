@@ -96,14 +96,14 @@ enum View {
 
 /// The hash of a desired pod, for the annotation `multigres.com/spec-hash`.
 pub fn of(pod: &Value) -> String {
-    let config = pod
-        .pointer("/metadata/annotations")
-        .and_then(|annotations| annotations.get(labels::CONFIG_HASH))
-        .cloned();
-    let covered = Map::from_iter([
+    let annotation = |name: &str| pod.pointer("/metadata/annotations")?.get(name).cloned();
+    let config = annotation(labels::CONFIG_HASH);
+    let mut covered = Map::from_iter([
         ("configHash".to_owned(), config.unwrap_or(Value::Null)),
         ("spec".to_owned(), spec(pod.get("spec"), View::Whole)),
     ]);
+    let certificates = annotation(labels::TLS_HASH);
+    covered.extend(certificates.map(|hash| ("tlsHash".to_owned(), hash)));
     let mut text = String::new();
     canonical(&Value::Object(covered), &mut text);
     let digits = hex(&Sha256::digest(text.as_bytes()));

@@ -242,36 +242,6 @@ fn internal_tls_stands_between_backup_and_cipher() {
     );
 }
 
-/// T36 "External etcd: TLS Secrets in the API are ignored": the pooler talks to the topology store, pgctld does not.
-#[test]
-fn the_pooler_speaks_tls_to_the_users_etcd() {
-    let plain = pod(|_| {});
-    let tls = pod(|spec| {
-        spec["globalTopoServer"]["caSecret"] = json!("etcd-ca");
-        spec["globalTopoServer"]["clientCertSecret"] = json!("etcd-client");
-    });
-    let more = |field: &str| {
-        let of = |pod| container(pod, "multipooler")[field].clone();
-        added(&of(&plain), &of(&tls))
-    };
-    let flags: Vec<Value> = [("cert", "tls.crt"), ("key", "tls.key"), ("ca", "ca.crt")]
-        .iter()
-        .flat_map(|(flag, file)| {
-            [
-                json!(format!("--topo-etcd-tls-{flag}")),
-                json!(format!("/etc/multigres/topo-tls/{file}")),
-            ]
-        })
-        .collect();
-    assert_eq!(more("args"), flags);
-    assert_eq!(names(&more("volumeMounts")), ["topo-tls"]);
-    let volumes = added(&plain["spec"]["volumes"], &tls["spec"]["volumes"]);
-    assert_eq!(names(&volumes), ["topo-tls"]);
-    for name in ["postgres", "postgres-exporter"] {
-        assert_eq!(container(&plain, name), container(&tls, name), "{name}");
-    }
-}
-
 /// L-POD-02: what concerns all containers comes from one place and is the same in all of them.
 #[test]
 fn cross_cutting_settings_reach_every_container() {

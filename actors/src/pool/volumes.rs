@@ -7,8 +7,6 @@ use k8s_openapi::api::core::v1::{
 
 use super::pod::Builder;
 use crate::shard::backup_volume;
-use crate::shard::identity::Identity;
-use crate::tls::Tls;
 use crate::workload::{self, READABLE, config_volume, item, secret_volume};
 
 /// Mode of the pgBackRest key: it refuses a key that others may read.
@@ -89,12 +87,7 @@ impl Builder<'_> {
                 ));
             }
         }
-        if workload::mesh(spec.internal_tls.as_ref()) {
-            let Identity { cluster, owner, .. } = self.identity;
-            let secret = workload::certificate_name("multipooler", cluster, &owner.namespace);
-            volumes.push(secret_volume("tls-certs", &secret, READABLE, None));
-        }
-        volumes.extend(Tls::to_store(&spec.global_topo_server).volumes);
+        volumes.extend(self.tls().volumes);
         volumes.extend(self.telemetry("pgctld").volume);
         volumes
     }

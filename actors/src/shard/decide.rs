@@ -11,15 +11,17 @@ use super::identity::Identity;
 use super::objects::{self, Inputs, ShardObjects};
 use super::postgres_config::Hashes;
 use super::settings::{self, Settings};
-use super::{backup_volume, secrets, status};
+use super::{backup_volume, multiorch, secrets, status};
 use crate::action::Decision;
 use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
+use crate::pool;
 use crate::room::Observed;
+use crate::secrets::{Needed, Supply, stamp, supply};
 pub use crate::status::State;
-use crate::topology::{self, Topology};
+use crate::topology;
 use crate::volume;
 use crate::workload::{self, RenderError};
 
@@ -40,12 +42,11 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             None
         }
     };
-    let mut multiorch = Vec::new();
+    let mut orchestrators = Vec::new();
+    let mut waits = None;
     let mut hashes = Hashes::default();
     let mut settings = Settings::Unknown;
     if let Some(shard) = &shard {
-        let cluster = observed.me.label(labels::CLUSTER).unwrap_or_default();
-        let topology = topology::of(observed, cluster, &shard.spec.global_topo_server.address);
         secrets::refer(&mut plan.decision, observed, shard);
         plan.obstacles.extend(secrets::obstacles(observed, shard));
         settings::refer(&mut plan.decision, observed, shard);
@@ -65,12 +66,15 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             Err(error) => plan.unbuildable(&error),
             Ok(objects) => {
                 hashes = objects.config.hashes.clone();
-                multiorch = objects
+                orchestrators = objects
                     .multiorch
                     .iter()
                     .map(|desired| desired.key.clone())
                     .collect();
-                keep(&mut plan, objects, &topology, &found);
+                match keep(&mut plan, shard, objects, &found) {
+                    Ok(what) => waits = what,
+                    Err(error) => plan.unbuildable(&error),
+                }
             }
         }
         settings = found;
@@ -81,7 +85,8 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     }
     plan.refusals();
     let wanted = status::Wanted {
-        multiorch: &multiorch,
+        multiorch: &orchestrators,
+        waits: waits.as_deref(),
         settings: &settings,
         hashes: &hashes,
     };
@@ -89,12 +94,13 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     plan.conclude(computed)
 }
 
+/// Keeps everything but pools and certificates. Says what multiorch or the pools wait for, if it is a Secret.
 fn keep(
     plan: &mut Plan<'_, State>,
+    shard: &Shard,
     objects: ShardObjects,
-    topology: &Topology,
     settings: &Settings<'_>,
-) {
+) -> Result<Option<String>, RenderError> {
     let mut wanted: Vec<Desired> = Vec::new();
     for desired in objects.base {
         let unknown = desired.key == objects.config_map && !matches!(settings, Settings::Known(_));
@@ -107,10 +113,12 @@ fn keep(
         }
         wanted.push(desired);
     }
+    let supply = supply(plan, &multiorch::secrets(shard, &Identity::new(shard)?));
     for desired in objects.multiorch {
-        // multiorch exits without its topology; once it was started it stays, whatever the topology does.
-        if topology.usable() || plan.observed.get(&desired.key).is_some() {
-            plan.keep(desired.clone());
+        if let Supply::Complete(hash) = &supply {
+            let mut stamped = desired.clone();
+            stamp(&mut stamped, hash);
+            orchestrate(plan, shard, stamped);
         }
         wanted.push(desired);
     }
@@ -119,6 +127,39 @@ fn keep(
         for kind in [Kind::Deployment, Kind::PodDisruptionBudget, Kind::ConfigMap] {
             plan.prune(kind, &refs);
         }
+    }
+    let supply = match supply {
+        Supply::Complete(_) => crate::secrets::supply(plan, &of_pools(shard)?),
+        other => other,
+    };
+    Ok(match supply {
+        Supply::Complete(_) => None,
+        Supply::Missing(what) => Some(what),
+        Supply::Unknown => Some(status::WAITING.to_owned()),
+    })
+}
+
+/// The Secrets that pool pods mount and multiorch does not.
+fn of_pools(shard: &Shard) -> Result<Vec<Needed>, RenderError> {
+    let Some((pool, of)) = shard.spec.pools.iter().next() else {
+        return Ok(Vec::new());
+    };
+    let cell = of.cells.first().map_or("", |cell| cell.as_str());
+    let mut needed = pool::objects::secrets(shard, pool, cell)?;
+    needed.retain(|secret| !secret.given);
+    Ok(needed)
+}
+
+/// multiorch exits without the topology, that of its cell included; once it was started it stays, whatever the topology does.
+fn orchestrate(plan: &mut Plan<'_, State>, shard: &Shard, desired: Desired) {
+    let observed = plan.observed;
+    let cluster = observed.me.label(labels::CLUSTER).unwrap_or_default();
+    let address = &shard.spec.global_topo_server.address;
+    let cell = multiorch::cell_of(&desired);
+    if observed.get(&desired.key).is_some()
+        || topology::for_cell(observed, cluster, address, cell).usable()
+    {
+        plan.keep(desired);
     }
 }
 

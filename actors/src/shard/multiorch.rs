@@ -10,10 +10,10 @@ use super::identity::Identity;
 use super::objects::{nodes, pull};
 use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
+use crate::secrets::Needed;
 use crate::tls::Tls;
 use crate::workload::{
-    self, Attributes, Placement, READABLE, RenderError, Stateless, mount_ro, pod_ip, port, probes,
-    secret_volume, service_port,
+    self, Attributes, Placement, RenderError, Stateless, pod_ip, port, probes, service_port,
 };
 
 const HTTP_PORT: i32 = 15300;
@@ -56,6 +56,31 @@ pub fn objects(shard: &Shard, identity: &Identity) -> Result<Orchestrators, Rend
         result.deployments.push(deployment);
     }
     Ok(result)
+}
+
+/// The Secrets that orchestrators mount.
+pub fn secrets(shard: &Shard, identity: &Identity) -> Vec<Needed> {
+    tls(shard, identity).secrets
+}
+
+/// The cell of an orchestrator's Deployment.
+pub fn cell_of(deployment: &Desired) -> &str {
+    let labels = deployment.body.pointer("/metadata/labels");
+    let cell = labels.and_then(|labels| labels.get(labels::CELL)?.as_str());
+    cell.unwrap_or_default()
+}
+
+fn tls(shard: &Shard, identity: &Identity) -> Tls {
+    let Identity { cluster, owner, .. } = identity;
+    let mut tls = Tls::default();
+    if workload::mesh(shard.spec.internal_tls.as_ref()) {
+        tls.mesh(
+            ("multiorch", cluster, &owner.namespace),
+            ("tls-certs", MESH_DIR),
+        );
+    }
+    tls.store(&shard.spec.global_topo_server);
+    tls
 }
 
 /// The cells that run an orchestrator: those asked for, else those of the pools.
@@ -131,19 +156,8 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
             crds::name::hash(&[&deployment])
         ));
     }
-    let mut mounts = Vec::from_iter(telemetry.mount);
-    let mut volumes = Vec::from_iter(telemetry.volume);
-    if workload::mesh(spec.internal_tls.as_ref()) {
-        args.extend(workload::serve_tls(MESH_DIR));
-        args.extend(workload::call_tls(MESH_DIR, cluster, &owner.namespace));
-        mounts.push(mount_ro("tls-certs", MESH_DIR));
-        let secret = workload::certificate_name("multiorch", cluster, &owner.namespace);
-        volumes.push(secret_volume("tls-certs", &secret, READABLE, None));
-    }
-    let store = Tls::to_store(&spec.global_topo_server);
-    args.extend(store.args);
-    mounts.extend(store.mounts);
-    volumes.extend(store.volumes);
+    let tls = tls(shard, identity);
+    args.extend(tls.args);
     let mut env = vec![pod_ip()];
     env.extend(telemetry.env);
     let container = Container {
@@ -156,7 +170,7 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         env: Some(env),
         ports: Some(vec![port("http", HTTP_PORT), port("grpc", GRPC_PORT)]),
         resources: stateless.resources.clone(),
-        volume_mounts: workload::listed(mounts),
+        volume_mounts: workload::listed(telemetry.mount.into_iter().chain(tls.mounts).collect()),
         security_context: Some(workload::unprivileged(None, None)),
         ..Container::default()
     };
@@ -180,6 +194,6 @@ fn orchestrator(shard: &Shard, identity: &Identity, cell: &str, own: Map) -> Sta
         },
         pull: pull(shard),
         container: probes("/live", "/ready", HTTP_PORT).on(container),
-        volumes,
+        volumes: telemetry.volume.into_iter().chain(tls.volumes).collect(),
     }
 }

@@ -9,7 +9,6 @@ use crate::object::{Key, Kind};
 use crate::room::Observed;
 use crate::status::{Condition, Obstacle};
 use crate::store::Reference;
-use crate::tls::{CA, PAIR};
 use crate::workload;
 
 /// How long before its end the user is told to renew a certificate.
@@ -31,27 +30,6 @@ fn required(shard: &Shard) -> Vec<Required<'_>> {
         reason: "PasswordSecretInvalid",
         field: "spec.postgresPasswordSecretRef",
     }];
-    let store = &shard.spec.global_topo_server;
-    for (given, files, field) in [
-        (
-            &store.client_cert_secret,
-            PAIR,
-            "globalTopoServer.external.clientCertSecret",
-        ),
-        (&store.ca_secret, CA, "globalTopoServer.external.caSecret"),
-    ] {
-        all.extend(
-            given
-                .as_deref()
-                .filter(|name| !name.is_empty())
-                .map(|name| Required {
-                    name,
-                    keys: files.to_vec(),
-                    reason: "TopologySecretInvalid",
-                    field,
-                }),
-        );
-    }
     let Some(backup) = &shard.spec.backup else {
         return all;
     };

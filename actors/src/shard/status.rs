@@ -27,13 +27,15 @@ struct Pools {
 }
 
 /// One text for the whole way, so that a bring-up does not write a status per step.
-const WAITING: &str =
+pub const WAITING: &str =
     "waiting for pool pods, and for multiorch, which starts once the topology is Ready";
 
 /// What the Shard wants but for its pods.
 pub struct Wanted<'a> {
     /// Deployments of multiorch.
     pub multiorch: &'a [Key],
+    /// What keeps them from being started or changed.
+    pub waits: Option<&'a str>,
     /// What is known of the user's settings.
     pub settings: &'a Settings<'a>,
     /// The hashes of all settings, when they are known.
@@ -53,7 +55,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         wanted: names.len(),
         ready: ready.count(),
     };
-    let orch = orch_ready(plan, wanted.multiorch);
+    let orch = wanted.waits.is_none() && orch_ready(plan, wanted.multiorch);
     let found = health::of_pods(
         observed.controlled(Kind::Pod).chain(
             observed
@@ -77,7 +79,10 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         (Some(obstacle), _) => (Phase::Degraded, obstacle.message.clone()),
         (None, Some(why)) => (Phase::Degraded, why.clone()),
         _ if pools_ready && orch => (Phase::Healthy, "all wanted pods are Ready".to_owned()),
-        _ => (Phase::Progressing, WAITING.to_owned()),
+        _ => {
+            let waits = wanted.waits.unwrap_or(WAITING);
+            (Phase::Progressing, waits.to_owned())
+        }
     };
     let mut conditions = kstatus(phase, &message, &obstacles);
     conditions.push(if pools_ready {

@@ -1,11 +1,11 @@
 //! Who is told: from an observation to the actors that it concerns.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use actix::prelude::*;
 
 use super::Supervisor;
+use crate::cluster::certificates;
 use crate::entry::Entry;
 use crate::object::{Key, Kind, MANAGED_BY};
 use crate::room::ActorId;
@@ -36,6 +36,10 @@ impl Supervisor {
             self.seat(&entry, ctx);
         }
         let mut ids = self.concerned(&entry);
+        if key.kind == Kind::Cell && before.is_none_or(|old| old.generation != entry.generation) {
+            // Orchestrators ask whether their cell has a topology store of its own.
+            ids.extend(self.neighbours(key, &[Kind::Shard]));
+        }
         if let Some(before) = before.filter(|before| before.labels != entry.labels) {
             ids.extend(self.concerned(before));
         }
@@ -82,6 +86,13 @@ impl Supervisor {
             // Claims that outlive their shard have no owner; pods of Deployments and StatefulSets have another one.
             let neighbours = store.group(group);
             ids.extend(neighbours.iter().flat_map(|other| onlookers(other, entry)));
+            if entry.label("app.kubernetes.io/component") == Some(certificates::COMPONENT) {
+                // Pool pods mount them too.
+                let seats = self.world.seats.borrow();
+                let pools = seats.keys().filter(|id| id.pool.is_some());
+                let here = |id: &&ActorId| neighbours.iter().any(|other| other.uid == id.uid);
+                ids.extend(pools.filter(here).cloned());
+            }
         }
         if key.kind == Kind::PersistentVolumeClaim && entry.label("multigres.com/pool").is_none() {
             // What a Shard backs up to is mounted by every pool.
@@ -89,19 +100,20 @@ impl Supervisor {
             let pools = shards.flat_map(|shard| self.world.pools_of(&shard.uid));
             ids.extend(pools.collect::<Vec<_>>());
         }
-        if key.kind == Kind::TopoServer
-            && let Some(group) = store.group_of(key)
-        {
-            let waits = |other: &&Rc<Entry>| matches!(other.key().kind, Kind::Cell | Kind::Shard);
-            ids.extend(
-                store
-                    .group(group)
-                    .iter()
-                    .filter(waits)
-                    .map(|other| ActorId::custom(other.key().kind, &other.uid)),
-            );
+        if key.kind == Kind::TopoServer {
+            ids.extend(self.neighbours(key, &[Kind::Cell, Kind::Shard]));
         }
         ids
+    }
+
+    /// The actors of these kinds in the cluster of an object.
+    fn neighbours(&self, of: &Key, kinds: &[Kind]) -> Vec<ActorId> {
+        let store = self.world.store.borrow();
+        let group = store.group_of(of).map(|group| store.group(group));
+        let all = group.iter().flatten();
+        all.filter(|other| kinds.contains(&other.key().kind))
+            .map(|other| ActorId::custom(other.key().kind, &other.uid))
+            .collect()
     }
 
     /// An object left the watch. That may only mean a lost label, so whoever owns it asks the server first.
@@ -219,7 +231,7 @@ fn cares(other: &Entry, entry: &Entry) -> bool {
         }
         (Kind::MultigresCluster, "multiadmin" | "multiadmin-web") => true,
         // Secrets that cert-manager issues, and who mounts them.
-        (Kind::MultigresCluster | Kind::Cell | Kind::Shard, "certificate") => true,
+        (Kind::MultigresCluster | Kind::Cell | Kind::Shard, certificates::COMPONENT) => true,
         _ => false,
     }
 }

@@ -167,7 +167,9 @@ fn decided(desk: &Desk, me: &Key) -> BTreeMap<String, Value> {
     for planned in decision.actions {
         match planned.action {
             Action::Status { status, .. } => all.insert("status".into(), status),
-            Action::Metadata { key, patch } => all.insert(format!("patch of {}", key.name), patch),
+            Action::Metadata { key, patch, .. } => {
+                all.insert(format!("patch of {}", key.name), patch)
+            }
             _ => None,
         };
     }

@@ -120,6 +120,48 @@ fn common_names_fit_and_stay_unique() {
     assert_eq!(common_name(&"x".repeat(64)), "x".repeat(64));
 }
 
+/// Why a certificate is not there is known to cert-manager only: its words are told where the user looks.
+#[test]
+fn what_cert_manager_says_is_told() {
+    let mut desk = with_issuer(json!({"certCommonName": "db.example.com"}));
+    let told = |desk: &Desk| desk.condition(&cluster(), "CertificatesReady");
+    let says = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+    desk.settle();
+    assert_eq!(told(&desk), says("False", "Pending"));
+    let certificate = key(Kind::Certificate, "db.example.com");
+    let conditions = |ready: &str, reason: &str| {
+        json!({"status": {"conditions": [
+            {"type": "Issuing", "status": "False", "reason": "Failed", "message": "the order was refused: no such zone"},
+            {"type": "Ready", "status": ready, "reason": reason, "message": "Secret does not exist"},
+        ]}})
+    };
+    desk.patch(&certificate, &conditions("False", "DoesNotExist"));
+    desk.settle();
+    assert_eq!(told(&desk), says("False", "DoesNotExist"));
+    let status = desk.status(&cluster()).to_string();
+    for text in [
+        "Certificate db.example.com",
+        "Secret does not exist",
+        "no such zone",
+    ] {
+        assert!(status.contains(text), "{text}: {status}");
+    }
+    desk.patch(&certificate, &conditions("False", "no reason at all"));
+    desk.settle();
+    assert_eq!(
+        told(&desk),
+        says("False", "NotReady"),
+        "the API takes one word"
+    );
+    desk.patch(&certificate, &conditions("True", "Ready"));
+    issue(&mut desk, "MQ==");
+    desk.bring_up();
+    assert_eq!(told(&desk), says("True", "AllIssued"));
+    desk.patch(&cluster(), &json!({"spec": {"certCommonName": null}}));
+    desk.bring_up();
+    assert_eq!(told(&desk), None, "nothing is asked any more");
+}
+
 /// L-CERT-03: the public endpoint and the mesh are switched apart.
 #[test]
 fn public_and_internal_tls_are_independent() {

@@ -85,9 +85,12 @@ fn of_shard(shard: &Shard) -> Result<Vec<Desired>, RenderError> {
         for cell in &of.cells {
             all.push(pool::objects::headless_service(shard, name, cell)?);
             for index in 0..pool::replicas(of) {
-                let hashes = &objects.config.hashes;
+                let inputs = pool::pod::Inputs {
+                    hashes: &objects.config.hashes,
+                    certificates: "",
+                };
                 all.push(pool::objects::claim(shard, name, cell, index)?);
-                all.push(pool::pod::pod_with(shard, name, cell, index, hashes)?);
+                all.push(pool::pod::pod_with(shard, (name, cell), index, inputs)?);
             }
         }
     }

@@ -228,6 +228,34 @@ fn images_are_passed_only_when_set() -> Result<()> {
     Ok(())
 }
 
+/// Who signs certificates is a decision of whoever installs the operator, not of one cluster.
+#[test]
+fn the_issuer_of_certificates_is_passed_only_when_set() -> Result<()> {
+    let set = |arguments: &[&str]| -> Result<Vec<String>> {
+        let deployment = deployment(arguments)?;
+        let all = environment(&deployment)?;
+        let certificates = all
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("MULTIGRES_CERTIFICATE_"));
+        Ok(certificates
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
+    };
+    assert_eq!(set(&[])?, [""; 0]);
+    let chosen = "certificates.issuerKind=Issuer,certificates.issuerName=ours,certificates.issuerGroup=ca.example,\
+                  certificates.subject=C=DE\\,O=Example";
+    assert_eq!(
+        set(&["--set", chosen])?,
+        [
+            "MULTIGRES_CERTIFICATE_ISSUER_GROUP=ca.example",
+            "MULTIGRES_CERTIFICATE_ISSUER_KIND=Issuer",
+            "MULTIGRES_CERTIFICATE_ISSUER_NAME=ours",
+            "MULTIGRES_CERTIFICATE_SUBJECT=C=DE,O=Example",
+        ]
+    );
+    Ok(())
+}
+
 #[test]
 fn the_operator_knows_who_it_is() -> Result<()> {
     let deployment = deployment(&[])?;
@@ -336,6 +364,8 @@ fn values_are_checked() -> Result<()> {
         "image.digest=sha256:abc",
         "image.repository=",
         "images.postgress=a",
+        "certificates.issuer=ours",
+        "certificates.issuerName=two words",
         "resources.limits.memory=lots",
         "serviceMonitor.interval=often",
     ];
@@ -420,6 +450,10 @@ fn rights_are_the_least_that_serve() -> Result<()> {
         );
     }
     assert!(!may("multigresclusters", "create"));
+    assert!(
+        may("secrets", "delete"),
+        "those of certificates that nobody wants any more"
+    );
     Ok(())
 }
 
