@@ -84,6 +84,15 @@ pub fn covers(observed: &Value, desired: &Desired) -> bool {
     })
 }
 
+/// The same but for metadata: what differs, if anything, is labels, annotations or owners.
+pub fn covers_content(observed: &Value, desired: &Desired) -> bool {
+    let mut content = desired.clone();
+    if let Some(map) = content.body.as_object_mut() {
+        map.remove("metadata");
+    }
+    covers(observed, &content)
+}
+
 fn metadata(observed: &Value, wanted: &Value) -> bool {
     ["labels", "annotations", "ownerReferences"]
         .iter()

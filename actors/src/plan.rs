@@ -5,7 +5,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Planned};
+use crate::action::{Action, Decision};
 use crate::covers;
 use crate::entry::{APPLIED_HASH, Entry};
 use crate::labels;
@@ -23,6 +23,8 @@ pub struct Plan<'a, S> {
     /// What stands in the way so far.
     pub obstacles: Vec<Obstacle>,
     now: Timestamp,
+    /// Objects whose content this decision changes.
+    changing: Vec<Key>,
 }
 
 impl<'a, S> Plan<'a, S> {
@@ -33,6 +35,7 @@ impl<'a, S> Plan<'a, S> {
             decision: Decision::idle(state),
             obstacles: Vec::new(),
             now,
+            changing: Vec::new(),
         }
     }
 
@@ -66,6 +69,7 @@ impl<'a, S> Plan<'a, S> {
             // Compared before, or written in vain: nothing about it changed since.
         } else if entry.hash.as_deref() != Some(hash.as_str()) {
             let uid = Some(entry.uid.clone());
+            self.changing.push(desired.key.clone());
             self.decision.act(
                 "the desired object changed",
                 Action::Apply {
@@ -77,6 +81,9 @@ impl<'a, S> Plan<'a, S> {
             entry.cover(fingerprint);
         } else {
             let uid = entry.uid.clone();
+            if !covers::covers_content(&entry.comparable(), &desired) {
+                self.changing.push(desired.key.clone());
+            }
             self.decision.act(
                 "the object was changed by somebody else",
                 Action::Restore {
@@ -221,14 +228,12 @@ impl<'a, S> Plan<'a, S> {
         self.obstacles.extend(told);
     }
 
-    /// The object as observed, if it is ours and this decision does not change what is desired of it: what was observed of the
-    /// old desire says nothing about the new one (L-STAT-02).
+    /// The object as observed, if it is ours and this decision does not change its content: what was observed of another one
+    /// than is desired now says nothing about that (L-STAT-02).
     pub fn in_place(&self, key: &Key) -> Option<&'a Rc<Entry>> {
         let me = &self.observed.me.uid;
-        let changing = |planned: &Planned| matches!(&planned.action, Action::Apply { object, .. } if object.key == *key);
-        self.observed.get(key).filter(|entry| {
-            entry.owner.as_ref() == Some(me) && !self.decision.actions.iter().any(changing)
-        })
+        let entry = self.observed.get(key)?;
+        (entry.owner.as_ref() == Some(me) && !self.changing.contains(key)).then_some(entry)
     }
 
     /// The instant of the decision.

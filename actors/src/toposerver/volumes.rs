@@ -15,7 +15,7 @@ const SIZE: &str = "/0/spec/resources/requests/storage";
 
 /// Leaves the number of members as it is: etcd was bootstrapped with it. Says so when the spec wants another one.
 pub fn hold(server: &mut crds::TopoServer, existing: Option<&Entry>) -> Option<String> {
-    let running = existing.and_then(|entry| number(entry, "/spec/replicas"))?;
+    let running = existing.and_then(bootstrapped)?;
     let etcd = server.spec.etcd.get_or_insert_default();
     if i64::from(etcd.replicas.unwrap_or(3)) == running {
         return None;
@@ -24,6 +24,27 @@ pub fn hold(server: &mut crds::TopoServer, existing: Option<&Entry>) -> Option<S
     Some(format!(
         "etcd keeps its {running} members: their number is fixed when it is made"
     ))
+}
+
+/// The members that the pods were told of when they were made. `spec.replicas` may be anybody's by now: members beyond these
+/// never join, and fewer of them lose the quorum.
+fn bootstrapped(set: &Entry) -> Option<i64> {
+    let spec = set.comparable();
+    let containers = spec.pointer("/spec/template/spec/containers");
+    let mut variables = containers
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container.get("env")?.as_array())
+        .flatten();
+    let named = |variable: &&Value| {
+        variable.get("name").and_then(Value::as_str) == Some("ETCD_INITIAL_CLUSTER")
+    };
+    let members = variables
+        .find(named)
+        .and_then(|variable| variable.get("value")?.as_str())
+        .and_then(|members| i64::try_from(members.split(',').count()).ok());
+    members.or_else(|| number(set, "/spec/replicas"))
 }
 
 fn number(entry: &Entry, pointer: &str) -> Option<i64> {

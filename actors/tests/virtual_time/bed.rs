@@ -31,6 +31,8 @@ pub struct Bed {
     pub server: Arc<Server>,
     pub travel: watch::Sender<Travel>,
     pub hooks: Hooks,
+    /// The environment of the next process.
+    pub variables: BTreeMap<String, String>,
     began: Instant,
     dice: std::cell::Cell<u64>,
 }
@@ -67,6 +69,7 @@ impl Bed {
             server,
             travel: watch::channel(Travel::default()).0,
             hooks: Hooks::default(),
+            variables: BTreeMap::new(),
             began: Instant::now(),
             dice: std::cell::Cell::new(seed),
         }
@@ -117,7 +120,7 @@ impl Bed {
         let settings = Settings {
             namespace: "multigres-operator".into(),
             identity: "operator-0".into(),
-            variables: BTreeMap::new(),
+            variables: self.variables.clone(),
             image_strategy: ImageStrategy::default(),
             call_deadline: DEADLINE,
             io: tokio::runtime::Handle::current(),

@@ -4,6 +4,7 @@ use actors::object::{Key, Kind};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, End};
+use crate::server::Fault;
 use crate::shapes::{MINIMAL, THREE_CELLS};
 use crate::watches::Travel;
 
@@ -69,6 +70,41 @@ async fn nobody_is_healthy_for_a_new_spec_before_its_pods_are() {
             assert_eq!(end.await, End::Done(()), "{what}");
         }
     }
+}
+
+/// What somebody else made of a workload is not what was asked for, however ready it is; a mere label is no reason.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_healthy_while_somebody_elses_spec_is_in_force() {
+    let bed = Bed::new(32);
+    let cluster = bed.create(MINIMAL);
+    let end = bed.life(async |_| {
+        bed.healthy(&cluster).await;
+        bed.silence().await;
+        let workloads = [Kind::StatefulSet, Kind::Deployment]
+            .into_iter()
+            .flat_map(|kind| bed.server.all(kind));
+        for (workload, before) in workloads.collect::<Vec<_>>() {
+            let key = workload.clone();
+            bed.server.fail(Fault::Refuse(500), 4, move |request| {
+                request.writes() && request.key.as_ref() == Some(&key)
+            });
+            bed.server
+                .edit(&workload, |object| object["spec"]["replicas"] = 7.into());
+            bed.phase(&cluster, "Progressing").await;
+            bed.healthy(&cluster).await;
+            bed.silence().await;
+            let after = bed.server.get(&workload).unwrap();
+            assert_eq!(after["spec"], before["spec"], "{workload}");
+            let mark = bed.server.mark();
+            bed.server.edit(&workload, |object| {
+                object["metadata"]["labels"]["app.kubernetes.io/name"] = "other".into();
+            });
+            bed.silence().await;
+            let writes = bed.server.writes_since(mark);
+            assert_eq!(writes.len(), 1, "{workload}: {writes:?}");
+        }
+    });
+    assert_eq!(end.await, End::Done(()));
 }
 
 fn held(bed: &Bed, key: &Key) -> String {

@@ -1,6 +1,6 @@
 //! News of default images: told when the record or the condition that tells of them changes, and not again.
 
-use actors::object::Key;
+use actors::object::{Key, Kind};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, End};
@@ -89,4 +89,46 @@ async fn a_wrong_acknowledgement_is_told_once_for_each_that_is_wrong() {
     let mark = bed.server.mark();
     bed.life(async |_| bed.silence().await).await;
     assert_eq!(told(&bed, mark), Vec::<String>::new());
+}
+
+/// Everything but the cluster itself, whose status tells of the newer images.
+fn children(bed: &Bed) -> Vec<(Key, Value)> {
+    let all = bed.server.peek(|state| state.objects.clone());
+    all.into_iter()
+        .filter(|(key, _)| key.kind != Kind::MultigresCluster)
+        .collect()
+}
+
+/// L-GIT-02 "Images frozen in, or images rolling at once": a new operator changes no child of a lazy cluster by itself; once
+/// acknowledged, its images are taken over.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_of_the_operator_alone_changes_no_child_of_a_lazy_cluster() {
+    const NEWER: &str = "registry/newer:2";
+    let mut bed = Bed::new(99);
+    let cluster = bed.create(MINIMAL);
+    let policy = |bed: &Bed, revision: &str| {
+        bed.server.edit(&cluster, |object| {
+            object["spec"]["imageUpdatePolicy"] =
+                json!({"strategy": "lazy", "acknowledgedRevision": revision});
+        });
+    };
+    policy(&bed, "");
+    let end = bed.life(async |_| bed.silence().await);
+    assert_eq!(end.await, End::Done(()));
+    let before = children(&bed);
+    for component in ["MULTIGATEWAY", "MULTIPOOLER"] {
+        let variable = format!("MULTIGRES_IMAGE_{component}");
+        bed.variables.insert(variable, NEWER.to_owned());
+    }
+    let end = bed.life(async |_| {
+        bed.silence().await;
+        assert_eq!(children(&bed), before);
+        let images = bed.server.get(&cluster).unwrap()["status"]["images"].clone();
+        policy(&bed, images["availableRevision"].as_str().unwrap());
+        bed.silence().await;
+        let gateways = bed.server.all(Kind::Deployment).into_iter();
+        let newer = gateways.filter(|(_, object)| object["spec"].to_string().contains(NEWER));
+        assert_eq!(newer.count(), 1, "the gateway has the newer image");
+    });
+    assert_eq!(end.await, End::Done(()));
 }
