@@ -38,8 +38,11 @@ lint: rust ## Formatting, clippy, dependency policy, drift of generated files
 	@echo "4/4 custom resource definitions"
 	@scripts/crd-drift
 
-bench: rust go ## Measure a fleet of clusters; figures in target/bench.json (SCALE_QUICK=1: a small round)
+bench: rust go ## Measure pure code and a fleet of clusters; figures in target/bench.json (SCALE_QUICK=1: a small round)
 	@tests/control-plane/build.sh >/dev/null
+	@rm -rf $(TARGET)/bench && mkdir -p $(TARGET)/bench
+	BENCH_FIGURES=$(abspath $(TARGET))/bench cargo bench --locked --package crds --bench resolve
+	BENCH_FIGURES=$(abspath $(TARGET))/bench cargo bench --locked --package actors --bench render
 	cargo build --profile dist --locked --package multigres-operator
 	cargo build --release --locked --package demo --package scale
 	MULTIGRES_OPERATOR_BINARY=$(abspath $(TARGET))/dist/multigres-operator $(TARGET)/release/scale

@@ -104,7 +104,7 @@ pub fn of(pod: &Value) -> String {
     ]);
     let certificates = annotation(labels::TLS_HASH);
     covered.extend(certificates.map(|hash| ("tlsHash".to_owned(), hash)));
-    let mut text = String::new();
+    let mut text = String::with_capacity(8192);
     canonical(&Value::Object(covered), &mut text);
     let digits = hex(&Sha256::digest(text.as_bytes()));
     format!("{VERSION}{}", digits.get(..DIGITS).unwrap_or(&digits))
@@ -150,11 +150,11 @@ fn spec(of: Option<&Value>, view: View) -> Value {
 
 /// Is it what the API server writes when nothing is said?
 fn is_filled_in(defaults: &[(&str, &str)], name: &str, value: &Value) -> bool {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    defaults.contains(&(name, text.as_str()))
+    let named = defaults.iter().find(|(field, _)| *field == name);
+    named.is_some_and(|(_, default)| match value {
+        Value::String(text) => text == default,
+        other => other.to_string() == *default,
+    })
 }
 
 /// A value without what the server fills in; `None` when it then says nothing.

@@ -45,6 +45,7 @@ impl Bench {
     /// plane is warm.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let mut figures = Figures::default();
+        figures.collect(&crate::target().join("bench"))?;
         if settings.demo
             && let Some(time) = demo::time(&settings.binary)?
         {

@@ -1,9 +1,12 @@
 //! The figures, their goals, and where they go.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One measured value beside its goal.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +23,15 @@ pub struct Figure {
     pub met: Option<bool>,
     /// Each run's value.
     pub runs: Vec<f64>,
+}
+
+/// A figure as a benchmark of pure code leaves it.
+#[derive(Deserialize)]
+struct Left {
+    name: String,
+    unit: String,
+    goal: Option<f64>,
+    runs: Vec<f64>,
 }
 
 /// The figures so far.
@@ -40,6 +52,31 @@ impl Figures {
         };
         println!("{}", line(&figure));
         self.0.push(figure);
+    }
+
+    /// Adds what the benchmarks of pure code left in a folder, if it is there: one file per figure.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn collect(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return Ok(());
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let mut paths: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
+        paths.sort();
+        for path in paths {
+            let context = || format!("failed to read {}", path.display());
+            let text = fs::read(&path).with_context(context)?;
+            let Left {
+                name,
+                unit,
+                goal,
+                runs,
+            } = serde_json::from_slice(&text).with_context(context)?;
+            self.add(name, &unit, goal, runs);
+        }
+        Ok(())
     }
 
     /// All of them, in the order in which they were added.
@@ -101,6 +138,27 @@ pub fn median(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_benchmarks_left_is_among_the_figures() {
+        let folder = std::env::temp_dir().join(format!("figures-{}", std::process::id()));
+        let mut figures = Figures::default();
+        figures.collect(&folder).unwrap();
+        assert!(figures.all().is_empty());
+        fs::create_dir_all(&folder).unwrap();
+        let left =
+            r#"{"name": "render", "unit": "µs", "goal": 200.0, "runs": [150.0, 250.0, 201.0]}"#;
+        fs::write(folder.join("render.json"), left).unwrap();
+        let read = figures.collect(&folder);
+        fs::write(folder.join("render.json"), "{}").unwrap();
+        let broken = Figures::default().collect(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        read.unwrap();
+        assert!(broken.is_err());
+        let figure = &figures.all()[0];
+        assert_eq!((figure.value, figure.met), (201.0, Some(false)));
+        assert_eq!((&*figure.name, figure.runs.len()), ("render", 3));
+    }
 
     #[test]
     fn the_median_of_odd_and_even_numbers_of_runs() {
