@@ -7,7 +7,7 @@
     reason = "a measurement"
 )]
 
-#[path = "../../crds/benches/figure.rs"]
+#[path = "../../crds/benches/figure/mod.rs"]
 mod figure;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -153,7 +153,9 @@ fn is_filled_in(defaults: &[(&str, &str)], name: &str, value: &Value) -> bool {
     let named = defaults.iter().find(|(field, _)| *field == name);
     named.is_some_and(|(_, default)| match value {
         Value::String(text) => text == default,
-        other => other.to_string() == *default,
+        Value::Bool(is) => default.parse() == Ok(*is),
+        Value::Number(number) => default.parse().is_ok_and(|n| number.as_i64() == Some(n)),
+        _ => false,
     })
 }
 
