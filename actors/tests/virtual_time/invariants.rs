@@ -1,6 +1,7 @@
 //! What must hold at every request (`design.md` 7), whatever happens around it. The server asks here for each one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actors::object::{Desired, Key, Kind, MANAGED_BY};
 use crds::resolve::{OperatorDefaults, Templates, resolve};
@@ -9,6 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::server::{Request, State, owner_of};
+
+/// How long news may take: the slowest event of the histories, and a live read with its deadline.
+const NEWS: Duration = Duration::from_secs(8);
 
 /// Judges a request that was just carried out; `before` is the object as it was.
 pub fn judge(state: &mut State, request: &Request, before: Option<&Value>) {
@@ -171,7 +175,12 @@ fn workloads(state: &State, object: &Value) -> Vec<String> {
     });
     let fits = owned
         .any(|(_, object)| wanted.is_none_or(|wanted| object["status"]["readyReplicas"] == wanted));
-    if fits {
+    // What somebody did to it a moment ago cannot have been heard of: the event travels, and a loss is read before it is believed.
+    let lately = wanted.and_then(|wanted| {
+        let key = (uid?.to_owned(), wanted);
+        Some(state.lately_ready.get(&key)?.elapsed() < NEWS)
+    });
+    if fits || lately == Some(true) {
         Vec::new()
     } else {
         vec![format!("{wanted:?} ready replicas")]

@@ -88,6 +88,8 @@ pub struct State {
     pub violations: Vec<String>,
     /// Pods that were Ready at some time, by name.
     pub once_ready: BTreeSet<Key>,
+    /// Until when the owner (by uid) of a workload had one with so many replicas Ready.
+    pub lately_ready: BTreeMap<(String, i64), Instant>,
     /// Workloads and pods whose status the test writes.
     pub held: BTreeSet<Key>,
     watches: Vec<mpsc::UnboundedSender<Event>>,
@@ -154,6 +156,13 @@ impl State {
         });
         if before == after {
             return false;
+        }
+        if let Some(before) = &before
+            && let (Some(owner), Some(ready)) =
+                (owner_of(before), before["status"]["readyReplicas"].as_i64())
+        {
+            self.lately_ready
+                .insert((owner.to_owned(), ready), Instant::now());
         }
         let version = self.stamp().to_string();
         let event = match after {
