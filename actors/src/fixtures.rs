@@ -39,6 +39,8 @@ pub struct Bed {
     pub secrets: BTreeMap<String, Value>,
     /// The user's ConfigMaps, as data.
     pub config_maps: BTreeMap<String, Value>,
+    /// The storage classes of the Kubernetes cluster.
+    pub classes: BTreeSet<String>,
     /// Failed writes.
     pub troubles: BTreeMap<Key, Trouble>,
     /// What pools report.
@@ -88,6 +90,7 @@ impl Bed {
             objects: BTreeMap::from([(at, cell)]),
             secrets: BTreeMap::from([("password".to_owned(), json!({"password": base64("x")}))]),
             config_maps: BTreeMap::new(),
+            classes: ["fast", "slow"].map(str::to_owned).into(),
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
             now: start(),
@@ -128,6 +131,13 @@ impl Bed {
                 Reference::Present(entry(key.kind, &body))
             });
             references.insert(key, state);
+        }
+        for class in crate::shard::status::volume_classes(&self.typed()) {
+            let there = match self.classes.contains(&class) {
+                true => Reference::Present(Rc::new(Entry::default())),
+                false => Reference::Absent,
+            };
+            references.insert(Key::new(Kind::StorageClass, "", &class), there);
         }
         Observed {
             me,

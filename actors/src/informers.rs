@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource};
 use kube::core::PartialObjectMeta;
@@ -175,6 +176,16 @@ pub async fn follow_config_maps(client: Client, inflow: mpsc::Sender<Inflow>) {
     foreign(
         Kind::ConfigMap,
         Api::<PartialObjectMeta<ConfigMap>>::all(client),
+        inflow,
+    )
+    .await;
+}
+
+/// The same for storage classes.
+pub async fn follow_storage_classes(client: Client, inflow: mpsc::Sender<Inflow>) {
+    foreign(
+        Kind::StorageClass,
+        Api::<PartialObjectMeta<StorageClass>>::all(client),
         inflow,
     )
     .await;

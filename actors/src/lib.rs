@@ -31,6 +31,7 @@ pub mod room;
 pub mod secrets;
 pub mod shard;
 pub mod status;
+pub mod storage_class;
 pub mod store;
 pub mod stub;
 pub mod supervisor;

@@ -30,10 +30,11 @@ pub enum Kind {
     Pod,
     PodDisruptionBudget,
     Certificate,
+    StorageClass,
 }
 
 impl Kind {
-    /// All kinds, in order.
+    /// The kinds of which there are objects of ours, or that have an actor, or are templates: each is watched, in this order.
     pub const ALL: [Kind; 17] = [
         Kind::CoreTemplate,
         Kind::CellTemplate,
@@ -74,6 +75,7 @@ impl Kind {
             Kind::Pod => ("", "v1", "pods"),
             Kind::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Kind::Certificate => ("cert-manager.io", "v1", "certificates"),
+            Kind::StorageClass => ("storage.k8s.io", "v1", "storageclasses"),
         }
     }
 
@@ -97,6 +99,7 @@ impl Kind {
             Kind::Pod => "Pod",
             Kind::PodDisruptionBudget => "PodDisruptionBudget",
             Kind::Certificate => "Certificate",
+            Kind::StorageClass => "StorageClass",
         }
     }
 
@@ -111,6 +114,11 @@ impl Kind {
     /// True for kinds that the API server may not serve: watched only while their definition exists.
     pub const fn is_optional(self) -> bool {
         matches!(self, Kind::Certificate)
+    }
+
+    /// True for kinds without a namespace; their keys have an empty one.
+    pub const fn is_cluster_scoped(self) -> bool {
+        matches!(self, Kind::StorageClass)
     }
 
     /// True for templates: the users' own, watched whole, referred to by clusters of their namespace.
@@ -161,7 +169,7 @@ impl Kind {
 pub struct Key {
     /// The kind.
     pub kind: Kind,
-    /// The namespace; every kind we handle is namespaced.
+    /// The namespace; empty for [`Kind::is_cluster_scoped`].
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
@@ -179,12 +187,16 @@ impl Key {
 
     /// The URL path of this object.
     pub fn path(&self) -> String {
-        self.kind.path(Some(&self.namespace), Some(&self.name))
+        let namespace = (!self.kind.is_cluster_scoped()).then_some(&*self.namespace);
+        self.kind.path(namespace, Some(&self.name))
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind.is_cluster_scoped() {
+            return write!(f, "{} {}", self.kind.name(), self.name);
+        }
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
     }
 }

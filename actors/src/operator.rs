@@ -100,9 +100,13 @@ pub async fn start(
     settings
         .io
         .spawn(informers::follow_secrets(client.clone(), inflow.clone()));
+    settings.io.spawn(informers::follow_config_maps(
+        client.clone(),
+        inflow.clone(),
+    ));
     settings
         .io
-        .spawn(informers::follow_config_maps(client, inflow));
+        .spawn(informers::follow_storage_classes(client, inflow));
     handle
 }
 

@@ -28,6 +28,26 @@ impl Condition {
         }
     }
 
+    /// What a resource's status says of `kind` now: for what cannot be told anew yet.
+    pub fn told_before(me: &Entry, kind: &'static str) -> Option<Self> {
+        let status = me.status_value();
+        let text = |condition: &Value, field: &str| {
+            let text = condition.get(field).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let before = status
+            .get("conditions")?
+            .as_array()?
+            .iter()
+            .find(|condition| text(condition, "type") == kind)?;
+        Some(Self {
+            kind,
+            status: text(before, "status") == "True",
+            reason: text(before, "reason"),
+            message: text(before, "message"),
+        })
+    }
+
     /// The condition is True.
     pub const fn holds(&self) -> bool {
         self.status

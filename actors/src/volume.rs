@@ -13,6 +13,7 @@ use crate::object::Desired;
 use crate::plan::Plan;
 use crate::quantity::thousandths;
 use crate::status::Obstacle;
+use crate::storage_class;
 
 /// How long a filesystem may wait to be resized before we say that it waits for a restart: kubelets that can do it under a
 /// running pod need a moment.
@@ -33,8 +34,11 @@ pub enum Usable {
 pub fn keep<S>(plan: &mut Plan<'_, S>, desired: Desired) -> Usable {
     let key = desired.key.clone();
     let Some(claim) = plan.observed.get(&key).cloned() else {
-        // Its name may be taken: a pod made at the same time would run on a volume that nobody knows.
-        plan.make(desired);
+        let class = desired.body.pointer("/spec/storageClassName");
+        if storage_class::usable(plan, class.and_then(Value::as_str)) {
+            // Its name may be taken: a pod made at the same time would run on a volume that nobody knows.
+            plan.make(desired);
+        }
         return Usable::NotNow;
     };
     if plan.is_foreign(&desired) || claim.deleting {

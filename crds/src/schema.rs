@@ -1,11 +1,16 @@
 //! The CustomResourceDefinitions, built from two tables: `schema/fields.json` (every field of our kinds: type, bounds, default,
 //! list keys, CEL rules; the format is that of the reference inventory, `api.md` 11) and `schema/embedded.json` (Kubernetes types
-//! that we embed). Nothing is required at the root, nothing is nullable, and embedded types carry no descriptions.
+//! that we embed). Descriptions are the doc comments of our types (`docs.rs`) and, for statuses, `schema/status.json`. Nothing is
+//! required at the root, nothing is nullable, and embedded types carry no descriptions.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+mod docs;
+
+use docs::Docs;
 
 /// Group and version of all kinds.
 const GROUP: &str = "multigres.com";
@@ -47,6 +52,9 @@ pub enum SchemaError {
     /// A table is not valid JSON.
     #[error("unreadable table: {0}")]
     Table(#[from] serde_json::Error),
+    /// A module of ours could not be read.
+    #[error("unreadable source: {0}")]
+    Source(syn::Error),
     /// An embedded type is missing.
     #[error("unknown embedded type {0}")]
     Embedded(String),
@@ -220,9 +228,10 @@ pub fn definitions() -> Result<Vec<Value>, SchemaError> {
     let fields = fields()?;
     let embedded: BTreeMap<String, Vec<Field>> =
         serde_json::from_str(include_str!("../schema/embedded.json"))?;
+    let docs = Docs::read()?;
     KINDS
         .iter()
-        .map(|kind| definition(kind, &fields, &embedded))
+        .map(|kind| definition(kind, &fields, &embedded, &docs))
         .collect()
 }
 
@@ -250,12 +259,14 @@ fn definition(
     kind: &Kind,
     fields: &[Field],
     embedded: &BTreeMap<String, Vec<Field>>,
+    docs: &Docs,
 ) -> Result<Value, SchemaError> {
     let own: Vec<&Field> = fields
         .iter()
         .filter(|field| field.kind == kind.name)
         .collect();
     let mut root = node("$", &own, embedded)?;
+    docs.describe(kind.name, &mut root);
     let properties = json!({
         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
     });

@@ -175,7 +175,13 @@ fn entry(node: &Value, required: bool) -> Value {
     let mut constraints = Map::new();
     for (name, value) in node.as_object().unwrap() {
         let as_inventory = match name.as_str() {
-            "type" | "properties" | "items" | "additionalProperties" | "required" | "default" => {
+            "type"
+            | "properties"
+            | "items"
+            | "additionalProperties"
+            | "required"
+            | "default"
+            | "description" => {
                 continue;
             }
             "x-kubernetes-list-type" => "listType",

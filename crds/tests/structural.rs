@@ -55,6 +55,28 @@ fn a_definition_fits_into_the_annotation_of_client_side_apply() {
     }
 }
 
+/// What `kubectl explain` shows. Embedded types are those of Kubernetes, which explains them itself.
+#[test]
+fn every_field_of_ours_is_described() {
+    let fields = crds::schema::fields().unwrap();
+    let mut silent = Vec::new();
+    let mut checked = 0;
+    each(&mut |kind, path, node, _| {
+        let path = path.strip_prefix("$.").unwrap_or(path);
+        let ours = fields
+            .iter()
+            .any(|field| field.kind == kind && field.path == path);
+        if ours && !path.ends_with(['}', ']']) {
+            checked += 1;
+            if node["description"].as_str().is_none_or(str::is_empty) {
+                silent.push(format!("{kind} {path}"));
+            }
+        }
+    });
+    assert!(silent.is_empty(), "{silent:#?}");
+    assert!(checked > 800, "{checked}");
+}
+
 #[test]
 fn every_node_has_a_type_and_only_what_a_structural_schema_may_have() {
     each(&mut |kind, path, node, _| {

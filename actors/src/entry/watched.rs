@@ -135,7 +135,8 @@ impl LookedAt {
             | Kind::Secret
             | Kind::Pod
             | Kind::PodDisruptionBudget
-            | Kind::Certificate => Fields(&[]),
+            | Kind::Certificate
+            | Kind::StorageClass => Fields(&[]),
         }
     }
 
@@ -178,7 +179,7 @@ impl LookedAt {
 }
 
 impl Watched {
-    /// The trimmed form; None for an object without name, namespace or uid, which no API server sends.
+    /// The trimmed form; None for an object without name or uid, or without the namespace of its kind: no API server sends one.
     pub fn trim(self, kind: Kind) -> Option<Entry> {
         let meta = self.metadata;
         let (spec, status) = (self.spec.as_deref(), self.status.as_deref());
@@ -190,7 +191,10 @@ impl Watched {
         });
         let key = Key {
             kind,
-            namespace: shared(meta.namespace.as_deref()?),
+            namespace: match meta.namespace.as_deref() {
+                None if kind.is_cluster_scoped() => shared(""),
+                namespace => shared(namespace?),
+            },
             name: meta.name.as_deref()?.into(),
         };
         let mut annotations = meta.annotations.unwrap_or_default();

@@ -21,6 +21,7 @@ use crate::pool;
 use crate::room::Observed;
 use crate::secrets::{Needed, Supply, stamp, supply};
 pub use crate::status::State;
+use crate::storage_class;
 use crate::topology;
 use crate::volume;
 use crate::workload::{self, RenderError};
@@ -50,6 +51,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         secrets::refer(&mut plan.decision, observed, shard);
         plan.obstacles.extend(secrets::obstacles(observed, shard));
         settings::refer(&mut plan.decision, observed, shard);
+        storage_class::refer(&mut plan.decision, &status::volume_classes(shard));
         let found = settings::find(observed, shard);
         let inputs = Inputs {
             referenced: match &found {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crds::Shard;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::decide::State;
 use super::postgres_config::Hashes;
@@ -18,6 +18,7 @@ use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::pool;
 use crate::status::{Computed, Condition, Obstacle, Phase, kstatus, volume_change_held};
+use crate::storage_class;
 
 /// Pods of all pools: wanted by the spec, and ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         .unwrap_or_default();
     conditions.extend(expiry);
     conditions.extend(shard.and_then(backup_volume::unshareable));
+    let classes = shard.map(volume_classes).unwrap_or_default();
+    conditions.extend(storage_class::condition(observed, &classes));
     let mut fields = Map::new();
     fields.insert(
         "cells".into(),
@@ -146,6 +149,14 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         ask_again: found.ask_again.into_iter().chain(expires).min(),
         kept,
     }
+}
+
+/// The storage classes that volumes of a Shard name.
+pub fn volume_classes(shard: &Shard) -> BTreeSet<String> {
+    let pools = shard.spec.pools.values();
+    let data = pools.filter_map(|pool| pool.storage.as_ref()?.class.clone());
+    let backup = backup_volume::storage(shard).and_then(|storage| storage.class);
+    data.chain(backup).collect()
 }
 
 /// The Shard's own, then those of its pools.
@@ -200,21 +211,7 @@ fn told_before(plan: &Plan<'_, State>, shard: Option<&Shard>) -> Option<Conditio
     if places.all(|(pool, cell)| decided(pool, cell)) {
         return None;
     }
-    let status = plan.observed.me.status_value();
-    let conditions = status.get("conditions")?.as_array()?;
-    let text = |condition: &Value, field: &str| {
-        let text = condition.get(field).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    let before = conditions
-        .iter()
-        .find(|condition| text(condition, "type") == "RollingUpdate")?;
-    Some(Condition::new(
-        "RollingUpdate",
-        text(before, "status") == "True",
-        &text(before, "reason"),
-        text(before, "message"),
-    ))
+    Condition::told_before(&plan.observed.me, "RollingUpdate")
 }
 
 /// What pools want but this version does not do.

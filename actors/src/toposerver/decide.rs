@@ -1,5 +1,6 @@
 //! What a TopoServer needs next.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
 pub use crate::status::State;
+use crate::storage_class;
 
 /// The decision of a TopoServerActor.
 pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<State> {
@@ -22,6 +24,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     }
     let mut wanted = Vec::new();
     let mut held = None;
+    let mut classes = BTreeSet::new();
     let key = Key::new(
         Kind::StatefulSet,
         &observed.me.key().namespace,
@@ -32,6 +35,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         Err(error) => plan.unbuildable(&error),
         Ok(mut server) => {
             held = volumes::hold(&mut server, existing.map(Rc::as_ref));
+            classes.extend(volumes::class(&server));
             match objects::render(&server) {
                 Err(error) => plan.unbuildable(&error),
                 Ok(objects) => wanted = objects,
@@ -47,11 +51,18 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     if existing.is_some_and(|set| unlabelled(observed, set)) {
         wanted.iter_mut().for_each(widen);
     }
-    for desired in &wanted {
+    storage_class::refer(&mut plan.decision, &classes);
+    // Its claims come with the StatefulSet.
+    let class = classes.first().map(String::as_str);
+    let may_start = existing.is_some() || storage_class::usable(&mut plan, class);
+    for desired in wanted
+        .iter()
+        .filter(|desired| may_start || desired.key != key)
+    {
         plan.keep(desired.clone());
     }
     plan.refusals();
-    let computed = status::compute(&plan, &wanted, held.as_deref());
+    let computed = status::compute(&plan, &wanted, held.as_deref(), &classes);
     plan.conclude(computed)
 }
 

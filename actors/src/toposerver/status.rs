@@ -1,5 +1,7 @@
 //! Status of a TopoServer (`lifecycle.md` 16.4). It is never Initializing: that would be one more write on the way up.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::decide::State;
@@ -8,9 +10,16 @@ use crate::health::{self, Replicas};
 use crate::object::{Desired, Kind};
 use crate::plan::Plan;
 use crate::status::{Computed, Condition, Phase, progress, volume_change_held};
+use crate::storage_class;
 
-/// Computes the status from the StatefulSet and its pods; `held` is what of its members cannot follow the spec.
-pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: Option<&str>) -> Computed {
+/// Computes the status from the StatefulSet and its pods; `held` is what of its members cannot follow the spec,
+/// `classes` what its volumes name.
+pub fn compute(
+    plan: &Plan<'_, State>,
+    wanted: &[Desired],
+    held: Option<&str>,
+    classes: &BTreeSet<String>,
+) -> Computed {
     let set = wanted
         .iter()
         .find(|desired| desired.key.kind == Kind::StatefulSet);
@@ -43,6 +52,7 @@ pub fn compute(plan: &Plan<'_, State>, wanted: &[Desired], held: Option<&str>) -
     conditions
         .extend(held.map(|held| Condition::new("MemberChangeHeld", true, "MembersAreFixed", held)));
     conditions.extend(volume_change_held(plan.decision.volumes.iter()));
+    conditions.extend(storage_class::condition(plan.observed, classes));
     let mut fields = Map::new();
     fields.insert("peerService".into(), Value::from(headless_name(&name)));
     fields.insert("clientService".into(), Value::from(name));

@@ -26,6 +26,11 @@ pub fn hold(server: &mut crds::TopoServer, existing: Option<&Entry>) -> Option<S
     ))
 }
 
+/// The storage class that the volumes name.
+pub fn class(server: &crds::TopoServer) -> Option<String> {
+    server.spec.etcd.as_ref()?.storage.as_ref()?.class.clone()
+}
+
 /// The members that the pods were told of when they were made. `spec.replicas` may be anybody's by now: members beyond these
 /// never join, and fewer of them lose the quorum.
 fn bootstrapped(set: &Entry) -> Option<i64> {

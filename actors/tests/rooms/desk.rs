@@ -29,6 +29,8 @@ pub struct Desk {
     pub served: BTreeSet<Kind>,
     /// The operator's environment.
     pub variables: BTreeMap<String, String>,
+    /// Storage classes that do not exist; all others do.
+    no_class: BTreeSet<String>,
     /// Every deletion that was carried out.
     pub deleted: Vec<Key>,
     version: u64,
@@ -94,6 +96,16 @@ impl Desk {
         }
     }
 
+    /// Somebody makes or deletes a storage class.
+    pub fn class(&mut self, name: &str, exists: bool) {
+        self.version += 1;
+        if exists {
+            self.no_class.remove(name);
+        } else {
+            self.no_class.insert(name.to_owned());
+        }
+    }
+
     /// Somebody deletes an object.
     pub fn remove(&mut self, key: &Key) {
         self.version += 1;
@@ -121,6 +133,10 @@ impl Desk {
             key.kind == Kind::MultigresCluster || (!key.kind.is_template() && ours(body))
         });
         let state = |key: &Key| match self.objects.get(key) {
+            // Every class exists but those that a test takes away.
+            None if key.kind == Kind::StorageClass && !self.no_class.contains(&*key.name) => {
+                Reference::Present(Rc::new(Entry::default()))
+            }
             Some(body) => Reference::Present(Self::entry(key, body)),
             None => Reference::Absent,
         };

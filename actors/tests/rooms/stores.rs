@@ -297,6 +297,31 @@ fn claims_of_an_adopted_topology_server_are_found_by_name() {
     );
 }
 
+/// The claims come with the StatefulSet, and one of a class that does not exist would wait for ever.
+#[test]
+fn etcd_waits_for_the_storage_class_it_names() {
+    let mut desk =
+        Desk::cluster(json!({"globalTopoServer": {"etcd": {"storage": {"class": "slow"}}}}));
+    desk.class("slow", false);
+    desk.bring_up();
+    let set = key(Kind::StatefulSet, "minimal-global-topo");
+    let server = key(Kind::TopoServer, "minimal-global-topo");
+    assert!(!desk.objects.contains_key(&set));
+    let told = |desk: &Desk, kind: &str| desk.condition(&server, kind);
+    let not_found = |status: &str| Some((status.to_owned(), "StorageClassNotFound".to_owned()));
+    assert_eq!(told(&desk, "StorageClassValid"), not_found("False"));
+    assert_eq!(told(&desk, "Stalled"), not_found("True"));
+    desk.class("slow", true);
+    desk.bring_up();
+    assert!(desk.objects.contains_key(&set));
+    assert_eq!(told(&desk, "StorageClassValid").unwrap().0, "True");
+    desk.class("slow", false);
+    desk.bring_up();
+    assert!(desk.objects.contains_key(&set), "what runs goes on");
+    assert_eq!(told(&desk, "StorageClassValid"), not_found("False"));
+    assert_eq!(told(&desk, "Stalled").unwrap().0, "False");
+}
+
 /// `api.md` WH-13; without admission the same must not break a running etcd.
 #[test]
 fn what_running_members_cannot_change_is_told_and_not_tried() {

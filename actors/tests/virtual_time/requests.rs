@@ -142,16 +142,24 @@ fn fault(state: &mut State, request: &Request) -> Option<Fault> {
 fn read(state: &State, call: &Call) -> Request {
     let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
     let parts: Vec<&str> = path.split('/').collect();
-    let at = parts.iter().position(|part| *part == "namespaces").unwrap();
-    let (namespace, plural) = (parts[at + 1], parts[at + 2]);
-    let group = if parts[1] == "api" { "" } else { parts[2] };
+    let (group, rest) = if parts[1] == "api" {
+        ("", &parts[3..])
+    } else {
+        (parts[2], &parts[4..])
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] => (*namespace, rest),
+        rest => ("", rest),
+    };
+    let plural = rest[0];
     let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    let name = parts
-        .get(at + 3)
+    let name = rest
+        .get(1)
         .copied()
         .or_else(|| body["metadata"]["name"].as_str());
     let kind = Kind::ALL
         .into_iter()
+        .chain([Kind::StorageClass])
         .find(|kind| (kind.resource().0, kind.resource().2) == (group, plural));
     let manager = query
         .split('&')
@@ -161,7 +169,7 @@ fn read(state: &State, call: &Call) -> Request {
         at: tokio::time::Instant::now(),
         method: call.method,
         key: kind.map(|kind| Key::new(kind, namespace, name.unwrap_or_default())),
-        status: parts.get(at + 4) == Some(&"status"),
+        status: rest.get(2) == Some(&"status"),
         apply: call.content_type.starts_with("application/apply-patch"),
         manager: manager.unwrap_or_default().to_owned(),
         body,

@@ -1,7 +1,10 @@
 //! Input that cannot work: told where the user looks, and mended by itself once the input is.
 
-use cluster::{Bed, NAMESPACE, PASSWORD};
+use cluster::{Bed, HEALTHY, NAMESPACE, PASSWORD};
+use control_plane::wait;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
@@ -58,5 +61,50 @@ async fn bad_input_is_told_where_the_user_looks_and_heals() {
         .unwrap();
     bed.phase("nosecret", "Healthy").await.unwrap();
     bed.phase("taken", "Healthy").await.unwrap();
+    a_class_that_comes_later(&bed).await;
     drop(operator);
+}
+
+/// etcd names a storage class that does not exist yet.
+async fn a_class_that_comes_later(bed: &Bed) {
+    let cluster = json!({
+        "apiVersion": "multigres.com/v1alpha1", "kind": "MultigresCluster", "metadata": {"name": "noclass"},
+        "spec": {
+            "postgresPasswordSecretRef": {"name": PASSWORD, "key": "password"},
+            "cells": [{"name": "zone-a", "zoneId": "us-central1-a"}],
+            "globalTopoServer": {"etcd": {"storage": {"class": "later"}}},
+        },
+    });
+    let clusters = bed.clusters();
+    let cluster = serde_json::from_value(cluster).unwrap();
+    clusters
+        .create(&PostParams::default(), &cluster)
+        .await
+        .unwrap();
+    bed.phase("noclass", "Degraded").await.unwrap();
+    let (servers, server) = (bed.api("TopoServer", "toposervers"), "noclass-global-topo");
+    let (status, reason, message) = bed
+        .condition(&servers, server, "StorageClassValid")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "StorageClassNotFound")
+    );
+    assert!(message.contains("StorageClass later"), "{message}");
+    let classes: Api<StorageClass> = Api::all(bed.plane.client());
+    let class = json!({"metadata": {"name": "later"}, "provisioner": "nobody"});
+    let class = serde_json::from_value(class).unwrap();
+    classes
+        .create(&PostParams::default(), &class)
+        .await
+        .unwrap();
+    let sets: Api<StatefulSet> = Api::namespaced(bed.plane.client(), NAMESPACE);
+    wait::object(sets, server, "the StatefulSet of noclass", HEALTHY, |_| {
+        true
+    })
+    .await
+    .unwrap();
+    bed.phase("noclass", "Progressing").await.unwrap();
 }
