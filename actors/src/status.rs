@@ -340,7 +340,10 @@ fn transition(before: &Value, next: &Value, message: &str) -> Option<Event> {
         });
     }
     let (old, new) = (text(before, "phase"), text(next, "phase"));
-    (old != new).then(|| Event {
+    // That work on a new resource has begun is no news.
+    let begins = [Phase::Initializing, Phase::Progressing].map(Phase::name);
+    let begins = old.is_empty() && begins.contains(&&*new);
+    (old != new && !begins).then(|| Event {
         reason: "PhaseChange".into(),
         message: if old.is_empty() {
             format!("{new}: {message}")
@@ -357,6 +360,24 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_event_tells_of_what_a_new_resource_came_to_and_not_of_its_beginning() {
+        let status = |phase: Phase| json!({"phase": phase.name()});
+        let told = |before: &Value, next: Phase| {
+            transition(before, &status(next), "why").map(|event| (event.message, event.warning))
+        };
+        let new = json!({});
+        assert_eq!(told(&new, Phase::Initializing), None);
+        assert_eq!(told(&new, Phase::Progressing), None);
+        let broken = Some(("Degraded: why".to_owned(), true));
+        assert_eq!(told(&new, Phase::Degraded), broken);
+        let there = Some(("Progressing → Healthy: why".to_owned(), false));
+        assert_eq!(told(&status(Phase::Progressing), Phase::Healthy), there);
+        let again = Some(("Healthy → Progressing: why".to_owned(), false));
+        assert_eq!(told(&status(Phase::Healthy), Phase::Progressing), again);
+        assert_eq!(told(&status(Phase::Healthy), Phase::Healthy), None);
     }
 
     #[test]
