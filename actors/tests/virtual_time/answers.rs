@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::bed::{Bed, End};
 use crate::edits::{pool, pools};
-use crate::server::Fault;
+use crate::server::{Fault, Request};
 use crate::shapes::{MINIMAL, NAMESPACE, THREE_CELLS, key};
 use crate::watches::Travel;
 
@@ -205,27 +205,35 @@ async fn a_kept_volume_that_lost_its_label_is_not_made_again() {
 async fn a_refused_write_is_not_told_of() {
     let bed = Bed::new(27);
     let cluster = bed.create(MINIMAL);
-    bed.server.fail(Fault::Refuse(409), 1, {
+    let told_healthy = {
         let cluster = cluster.clone();
-        move |request| request.status && request.key.as_ref() == Some(&cluster)
+        move |request: &Request| {
+            request.status
+                && request.key.as_ref() == Some(&cluster)
+                && request.body["status"]["phase"] == "Healthy"
+        }
+    };
+    bed.server.fail(Fault::Refuse(409), 1, told_healthy.clone());
+    let end = bed.life(async |_| {
+        bed.healthy(&cluster).await;
+        bed.silence().await;
     });
-    let end = bed.life(async |_| bed.healthy(&cluster).await);
     assert_eq!(end.await, End::Done(()));
     let log = bed.server.since(0);
-    let of_status = |code| {
-        log.iter()
-            .find(|request| {
-                request.status && request.key.as_ref() == Some(&cluster) && request.code == code
-            })
-            .unwrap()
-            .number
+    let written = |code| {
+        let found = log
+            .iter()
+            .find(|request| told_healthy(request) && request.code == code);
+        found.unwrap().number
     };
-    let told = log
+    let told: Vec<u64> = log
         .iter()
-        .find(|request| request.body["regarding"]["kind"] == "MultigresCluster")
-        .unwrap();
-    assert!(of_status(409) < of_status(200));
-    assert!(of_status(200) < told.number, "{told:?}");
+        .filter(|request| request.body["regarding"]["kind"] == "MultigresCluster")
+        .map(|request| request.number)
+        .collect();
+    assert!(written(409) < written(200));
+    assert_eq!(told.len(), 1, "one transition, one event");
+    assert!(written(200) < told[0]);
 }
 
 /// Only an answer tells what the server made of a write: after none, or a refusal, the object is as it was, and the write is
