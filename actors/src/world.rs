@@ -207,7 +207,13 @@ impl World {
 
     /// Hands an action to the executor.
     pub fn submit(&self, id: &ActorId, planned: Planned) {
-        self.executor.borrow_mut().submit(id, planned);
+        let store = self.store.borrow();
+        let me = store.by_uid(&id.uid);
+        let group = me.and_then(|me| store.group_of(me.key()).cloned());
+        drop(store);
+        // The resource may be gone: what is asked for it is then a cluster of its own.
+        let group = group.unwrap_or_else(|| ("".into(), (&*id.uid).into()));
+        self.executor.borrow_mut().submit(id, group, planned);
     }
 
     /// The pools of a shard that have a seat.

@@ -19,7 +19,7 @@ use actors::effects::window::{Outcome, Window};
 use actors::entry::Entry;
 use actors::object::{Desired, Key, Kind};
 use actors::room::ActorId;
-use actors::store::{Change, Store};
+use actors::store::{Change, Group, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
@@ -316,8 +316,14 @@ fn lane_of(planned: &Planned) -> (Key, Slot) {
     (key.clone(), slot)
 }
 
-/// At most one request per lane; behind it waits the newest that differs; a status that waited is decided anew; the most
-/// urgent is served first; what is forgotten is never sent, and nothing else is lost.
+/// Two actors to a cluster.
+fn cluster_of(actor: &ActorId) -> Group {
+    let number: usize = actor.uid.parse().unwrap();
+    ("n".into(), (number / 2).to_string().into())
+}
+
+/// At most one request per lane; behind it waits the newest that differs; a status that waited is decided anew; deletions are
+/// served first, and of each cluster the most urgent; what is forgotten is never sent, and nothing else is lost.
 #[test]
 fn lanes_run_one_request_each_and_the_newest_waits() {
     law(400, moves(), |moves| {
@@ -332,7 +338,7 @@ fn lanes_run_one_request_each_and_the_newest_waits() {
                         planned(lane, version),
                     );
                     let lane = lane_of(&new);
-                    lanes.submit(actor.clone(), new.clone());
+                    lanes.submit(actor.clone(), cluster_of(&actor), new.clone());
                     let held = waiting
                         .get(&lane)
                         .map(|(_, planned)| planned)
@@ -342,17 +348,24 @@ fn lanes_run_one_request_each_and_the_newest_waits() {
                     }
                 }
                 Move::Start => {
-                    let ready = waiting
+                    let ready: Vec<(Group, Urgency)> = waiting
                         .iter()
-                        .filter(|(lane, _)| !running.contains_key(lane));
-                    let urgent: Option<Urgency> = ready
-                        .map(|(_, (_, planned))| planned.action.urgency())
-                        .min();
+                        .filter(|(lane, _)| !running.contains_key(lane))
+                        .map(|(_, (actor, planned))| (cluster_of(actor), planned.action.urgency()))
+                        .collect();
                     let started = lanes.start();
-                    prop_assert_eq!(
-                        started.as_ref().map(|job| job.planned.action.urgency()),
-                        urgent
-                    );
+                    let served = started
+                        .as_ref()
+                        .map(|job| (job.group.clone(), job.planned.action.urgency()));
+                    prop_assert_eq!(served.is_some(), !ready.is_empty());
+                    if let Some((cluster, urgency)) = served {
+                        let all = ready.iter().map(|(_, urgency)| *urgency);
+                        let own = ready.iter().filter(|(of, _)| *of == cluster);
+                        let first = own.map(|(_, urgency)| *urgency).min();
+                        prop_assert_eq!(Some(urgency), first, "the most urgent of its cluster");
+                        let deletion = all.min() == Some(Urgency::Deletion);
+                        prop_assert_eq!(urgency == Urgency::Deletion, deletion);
+                    }
                     if let Some(job) = started {
                         let lane = lane_of(&job.planned);
                         prop_assert!(!running.contains_key(&lane), "two requests on {:?}", lane);

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::entry::{Entry, Watched};
 use crate::object::{Key, Kind};
 use crate::room::ActorId;
+use crate::store::Group;
 use crate::supervisor::Inflow;
 
 /// Whether this process may write.
@@ -110,11 +111,11 @@ impl Executor {
     }
 
     /// Takes an action in; sends what the window admits. Without leadership, writes are dropped: they are decided anew later.
-    pub fn submit(&mut self, actor: &ActorId, planned: Planned) {
+    pub fn submit(&mut self, actor: &ActorId, group: Group, planned: Planned) {
         if planned.action.writes() && !self.leads() {
             return;
         }
-        self.lanes.submit(actor.clone(), planned);
+        self.lanes.submit(actor.clone(), group, planned);
         self.pump();
     }
 

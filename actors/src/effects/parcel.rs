@@ -71,6 +71,8 @@ mod tests {
                 action: Action::Create { object },
                 reason: "r".to_owned(),
             },
+            group: ("n".into(), "c".into()),
+            turn: number,
             number,
         };
         (job.clone(), Parcel::new(job))
