@@ -13,7 +13,6 @@ mod figure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 
-use actors::covers;
 use actors::object::{Desired, Kind};
 use actors::pool::objects::{Inputs, claim, headless_service, pod_with};
 use actors::shard::objects::ShardObjects;
@@ -103,7 +102,7 @@ fn main() {
         let objects = render(black_box(&resources));
         objects
             .iter()
-            .map(|object| covers::hash(&object.body).len())
+            .map(|object| object.body.hash().len())
             .sum::<usize>()
     };
     let name = format!("render and hash the {count} objects of a minimal cluster");

@@ -196,16 +196,12 @@ impl Action {
         }
     }
 
-    /// The JSON that this action carries, for those that carry any.
+    /// The tree that this action carries, if any. Objects come as text.
     pub const fn content_mut(&mut self) -> Option<&mut Value> {
         match self {
-            Action::Apply { object, .. }
-            | Action::Restore { object, .. }
-            | Action::Create { object }
-            | Action::Generate { object, .. } => Some(&mut object.body),
             Action::Metadata { patch, .. } => Some(patch),
             Action::Status { status, .. } => Some(status),
-            Action::Delete { .. } | Action::Expand { .. } | Action::Read { .. } => None,
+            _ => None,
         }
     }
 

@@ -266,7 +266,7 @@ impl Bed {
     /// Puts an object in place as if it had been made.
     pub fn put(&mut self, desired: &Desired) {
         self.version += 1;
-        let mut body = desired.body.clone();
+        let mut body = Value::clone(&desired.body);
         let known = self
             .objects
             .get(&desired.key)
@@ -301,10 +301,11 @@ impl Bed {
             }
         };
         let mut desired = object.clone();
-        desired.body["data"] = material
+        let data = material
             .iter()
             .map(|(file, text)| (file.clone(), base64(text)))
             .collect();
+        desired.body.edit(|body| body["data"] = data);
         if let Some((uid, version)) = replace {
             let meta = &self.objects[&object.key]["metadata"];
             assert_eq!(meta["uid"], **uid);

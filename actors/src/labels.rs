@@ -94,8 +94,12 @@ pub fn standard(cluster: &str, component: &str, further: &[(&str, &str)]) -> Map
 
 /// `under` with `over` laid on top; ours go over the user's.
 pub fn merged(under: Option<&Map>, over: Map) -> Map {
-    let mut result = under.cloned().unwrap_or_default();
-    result.extend(over);
+    let mut result = over;
+    for (key, value) in under.into_iter().flatten() {
+        if !result.contains_key(key) {
+            result.insert(key.clone(), value.clone());
+        }
+    }
     result
 }
 

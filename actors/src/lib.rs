@@ -4,6 +4,7 @@
 //! (what all actors share). Each room is a folder with `decide` (what next), `objects` (what it makes) and `status` (what it says).
 
 pub mod action;
+pub mod canonical;
 pub mod cell;
 pub mod certificate_facts;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod history;
 pub mod informers;
 pub mod labels;
 pub mod life;
+pub mod manifest;
 pub mod mend;
 pub mod metric;
 pub mod object;

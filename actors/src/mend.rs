@@ -34,7 +34,7 @@ fn differences(observed: &Entry, desired: &Desired, me: &str, but: &[&str]) -> O
     if observed.deleting {
         return None;
     }
-    let wanted = desired.body.get("metadata")?;
+    let wanted = desired.body.metadata();
     let mut patch = Map::new();
     let mut labels = differing(wanted.get("labels"), |name| observed.label(name), &[]);
     let is_claim = desired.key.kind == Kind::PersistentVolumeClaim;
@@ -123,7 +123,7 @@ mod tests {
     fn desired(kind: Kind, metadata: Value) -> Desired {
         Desired {
             key: Key::new(kind, "n", "a"),
-            body: json!({"metadata": metadata}),
+            body: json!({"metadata": metadata}).into(),
         }
     }
 

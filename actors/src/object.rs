@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::manifest::Manifest;
 
 /// The label by which informers find our objects, and its value (`api.md` 5.1).
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "multigres-operator");
@@ -207,29 +210,54 @@ pub struct Desired {
     /// What it is called.
     pub key: Key,
     /// The manifest: `apiVersion`, `kind`, `metadata` (name, namespace, labels, annotations, owner reference) and content.
-    pub body: Value,
+    pub body: Manifest,
 }
 
 impl Desired {
-    /// The desired form of a typed object; empty maps, empty lists and nulls are left out, since apply would claim them.
+    /// The desired form of a typed object of Kubernetes, which says nothing of its status.
     ///
     /// # Errors
     /// When the object cannot be serialised or has no name or namespace: a bug in a builder.
-    pub fn from_typed<K: Serialize>(kind: Kind, object: &K) -> Result<Self, serde_json::Error> {
-        let mut body = serde_json::to_value(object)?;
-        prune(&mut body);
-        if let Some(map) = body.as_object_mut() {
-            map.insert("apiVersion".to_owned(), kind.api_version().into());
-            map.insert("kind".to_owned(), kind.name().into());
-            map.remove("status");
+    pub fn from_typed<K>(kind: Kind, object: &K) -> Result<Self, serde_json::Error>
+    where
+        K: Serialize + Metadata<Ty = ObjectMeta>,
+    {
+        Self::named(kind, object.metadata(), object)
+    }
+
+    /// The desired form of a custom resource.
+    ///
+    /// # Errors
+    /// As [`Desired::from_typed`].
+    pub fn custom(
+        kind: Kind,
+        metadata: &ObjectMeta,
+        spec: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Custom<'a, S> {
+            api_version: String,
+            kind: &'static str,
+            metadata: &'a ObjectMeta,
+            spec: &'a S,
         }
-        let text = |pointer: &str| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
+        let object = Custom {
+            api_version: kind.api_version(),
+            kind: kind.name(),
+            metadata,
+            spec,
         };
-        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        Self::named(kind, metadata, &object)
+    }
+
+    fn named(
+        kind: Kind,
+        metadata: &ObjectMeta,
+        object: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
         if namespace.is_empty() || name.is_empty() {
             return Err(serde::ser::Error::custom(format!(
                 "{} without namespace or name",
@@ -237,26 +265,8 @@ impl Desired {
             )));
         }
         Ok(Self {
-            key: Key::new(kind, &namespace, &name),
-            body,
+            key: Key::new(kind, namespace, name),
+            body: Manifest::of(object)?,
         })
-    }
-}
-
-/// Removes nulls, and empty maps in metadata; `emptyDir: {}` and its like carry meaning and stay.
-fn prune(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, v| !v.is_null());
-            for (_, v) in map.iter_mut() {
-                prune(v);
-            }
-        }
-        Value::Array(list) => {
-            for v in list {
-                prune(v);
-            }
-        }
-        _ => {}
     }
 }

@@ -40,15 +40,14 @@ impl<'a, S> Plan<'a, S> {
     }
 
     /// An object we keep as desired by server-side apply. True when it is there and ours.
-    pub fn keep(&mut self, mut desired: Desired) -> bool {
-        let hash = covers::hash(&desired.body);
-        annotate(&mut desired, &hash);
+    pub fn keep(&mut self, desired: Desired) -> bool {
+        let hash = desired.body.hash();
         let Some(entry) = self.observed.get(&desired.key) else {
             let reason = format!("{} does not exist", desired.key.kind.name());
             self.decision.act(
                 reason,
                 Action::Apply {
-                    object: desired,
+                    object: annotated(desired, &hash),
                     uid: None,
                 },
             );
@@ -67,17 +66,22 @@ impl<'a, S> Plan<'a, S> {
         let fingerprint = covers::fingerprint_of(&hash);
         if entry.is_settled(fingerprint) {
             // Compared before, or written in vain: nothing about it changed since.
-        } else if entry.hash.as_deref() != Some(hash.as_str()) {
+            return true;
+        }
+        if entry.hash.as_deref() != Some(hash.as_str()) {
             let uid = Some(entry.uid.clone());
             self.changing.push(desired.key.clone());
             self.decision.act(
                 "the desired object changed",
                 Action::Apply {
-                    object: desired,
+                    object: annotated(desired, &hash),
                     uid,
                 },
             );
-        } else if covers::covers(&entry.comparable(), &desired) {
+            return true;
+        }
+        let desired = annotated(desired, &hash);
+        if covers::covers(&entry.comparable(), &desired) {
             entry.cover(fingerprint);
         } else {
             let uid = entry.uid.clone();
@@ -286,20 +290,10 @@ fn taken(entry: &Entry, me: &Entry) -> String {
     }
 }
 
-fn annotate(desired: &mut Desired, hash: &str) {
-    let Some(metadata) = desired
-        .body
-        .get_mut("metadata")
-        .and_then(serde_json::Value::as_object_mut)
-    else {
-        return;
-    };
-    let annotations = metadata
-        .entry("annotations")
-        .or_insert_with(|| serde_json::json!({}));
-    if let Some(annotations) = annotations.as_object_mut() {
-        annotations.insert(APPLIED_HASH.to_owned(), hash.into());
-    }
+/// Sends along by which hash it is recognised later.
+fn annotated(mut desired: Desired, hash: &str) -> Desired {
+    desired.body.annotate("/metadata", APPLIED_HASH, hash);
+    desired
 }
 
 #[cfg(test)]
@@ -316,19 +310,19 @@ mod tests {
         });
         Desired {
             key: Key::new(Kind::Service, NAMESPACE, "a"),
-            body,
+            body: body.into(),
         }
     }
 
     /// The Service as the server holds it after it was applied.
-    fn applied(mut desired: Desired) -> Rc<Entry> {
-        let hash = covers::hash(&desired.body);
-        annotate(&mut desired, &hash);
+    fn applied(desired: Desired) -> Rc<Entry> {
+        let hash = desired.body.hash();
+        let mut body = Value::from(annotated(desired, &hash).body);
         let owner = json!([{"apiVersion": "v1", "kind": "Shard", "name": "s", "uid": "me", "controller": true}]);
         let more =
             json!({"metadata": {"uid": "u", "resourceVersion": "7", "ownerReferences": owner}});
-        crate::fixtures::merge(&mut desired.body, &more);
-        let watched: Watched = serde_json::from_value(desired.body).unwrap();
+        crate::fixtures::merge(&mut body, &more);
+        let watched: Watched = serde_json::from_value(body).unwrap();
         Rc::new(watched.trim(Kind::Service).unwrap())
     }
 
@@ -348,7 +342,7 @@ mod tests {
         observed.group.sort_by(|a, b| a.key().cmp(b.key()));
         assert!(verbs(&observed, desired(1)).is_empty(), "it is as desired");
         assert_eq!(verbs(&observed, desired(2)), ["apply"]);
-        let vain = covers::fingerprint_of(&covers::hash(&desired(2).body));
+        let vain = covers::fingerprint_of(&desired(2).body.hash());
         entry.vain.set(vain);
         assert!(verbs(&observed, desired(2)).is_empty(), "not repeated");
         assert!(verbs(&observed, desired(1)).is_empty(), "covered as before");

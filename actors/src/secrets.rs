@@ -1,8 +1,6 @@
 //! Secrets that a workload mounts. A pod without them hangs, and programs read them only once: so a workload is neither started
 //! nor changed before they are complete, and it is restarted when they change (`workloads.md` T13).
 
-use serde_json::Value;
-
 use crate::entry::{Entry, digest};
 use crate::labels;
 use crate::object::{Desired, Key, Kind};
@@ -131,16 +129,6 @@ pub fn stamp(workload: &mut Desired, hash: &str) {
     if hash.is_empty() {
         return;
     }
-    let metadata = workload
-        .body
-        .pointer_mut("/spec/template/metadata")
-        .and_then(Value::as_object_mut);
-    if let Some(metadata) = metadata {
-        let annotations = metadata
-            .entry("annotations")
-            .or_insert_with(|| serde_json::json!({}));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(labels::TLS_HASH.to_owned(), hash.into());
-        }
-    }
+    let pods = "/spec/template/metadata";
+    workload.body.annotate(pods, labels::TLS_HASH, hash);
 }

@@ -49,7 +49,7 @@ fn matches_the_golden_manifests() {
             .iter()
             .map(|d| format!("---\n{}", serde_saphyr::to_string(&d.body).unwrap()))
             .collect();
-        let bodies: Vec<&Value> = objects.iter().map(|d| &d.body).collect();
+        let bodies: Vec<&Value> = objects.iter().map(|d| &*d.body).collect();
         assert_eq!(
             documents(&text).iter().collect::<Vec<_>>(),
             bodies,

@@ -20,7 +20,7 @@ mod shard_shapes;
 
 use std::collections::BTreeSet;
 
-use actors::covers;
+use actors::manifest::Manifest;
 use actors::object::{Desired, Kind};
 use render::{cluster_of, documents, render_with, templates_of, uid_of};
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn table(shapes: &[(String, Vec<Desired>)]) -> String {
             let Some(template) = template(object) else {
                 continue;
             };
-            let digest = covers::hash(template);
+            let digest = Manifest::from(template.clone()).hash();
             lines.push(format!(
                 "{shape}\t{} {}\t{digest}\n",
                 object.key.kind.name(),
@@ -120,7 +120,7 @@ fn a_pod_changes_only_with_a_note_in_the_changelog() {
     let shapes = all();
     let text = table(&shapes);
     assert_golden("pods.tsv", &text);
-    let digest = covers::hash(&Value::String(text));
+    let digest = Manifest::from(Value::String(text)).hash();
     assert_eq!(
         noted().as_deref(),
         Some(digest.as_str()),

@@ -96,7 +96,11 @@ fn store(cell: &Cell, owner: &Owner, cluster: &str) -> Result<Option<Desired>, R
             }),
         },
     };
-    Ok(Some(Desired::from_typed(Kind::TopoServer, &server)?))
+    Ok(Some(Desired::custom(
+        Kind::TopoServer,
+        &server.metadata,
+        &server.spec,
+    )?))
 }
 
 fn tls(cell: &Cell, cluster: &str, namespace: &str) -> Tls {

@@ -115,21 +115,19 @@ fn certificate(
         .chain(usages)
         .copied()
         .collect();
-    let body = json!({
-        "metadata": owner.child(name, own.clone()),
-        "spec": {
-            "secretName": secret,
-            // So that we see the Secret, and notice when it is renewed.
-            "secretTemplate": {"labels": own},
-            "dnsNames": names,
-            "literalSubject": format!("{}, CN={}", issuance.subject, common_name(name)),
-            "duration": DURATION,
-            "privateKey": {"algorithm": "RSA", "size": 2048},
-            "usages": usages,
-            "issuerRef": {"kind": issuance.kind, "name": issuance.name, "group": issuance.group},
-        },
+    let spec = json!({
+        "secretName": secret,
+        // So that we see the Secret, and notice when it is renewed.
+        "secretTemplate": {"labels": own},
+        "dnsNames": names,
+        "literalSubject": format!("{}, CN={}", issuance.subject, common_name(name)),
+        "duration": DURATION,
+        "privateKey": {"algorithm": "RSA", "size": 2048},
+        "usages": usages,
+        "issuerRef": {"kind": issuance.kind, "name": issuance.name, "group": issuance.group},
     });
-    Ok(Desired::from_typed(Kind::Certificate, &body)?)
+    let metadata = owner.child(name, own);
+    Ok(Desired::custom(Kind::Certificate, &metadata, &spec)?)
 }
 
 /// A name cut to what a certificate can carry, with a hash where it was cut (L-CERT-03).

@@ -12,13 +12,6 @@ use crate::labels::{self, Map};
 use crate::object::{Desired, Kind};
 use crate::workload::{self, Owner, RenderError, service_port};
 
-/// A child custom resource as it is applied.
-#[derive(Serialize)]
-struct Child<'a, S> {
-    metadata: ObjectMeta,
-    spec: &'a S,
-}
-
 /// Renders everything a MultigresCluster owns.
 ///
 /// # Errors
@@ -77,13 +70,8 @@ fn child<S: Serialize>(
     own: Map,
     spec: &S,
 ) -> Result<Desired, RenderError> {
-    Ok(Desired::from_typed(
-        kind,
-        &Child {
-            metadata: owner.child_resource(name, own),
-            spec,
-        },
-    )?)
+    let metadata = owner.child_resource(name, own);
+    Ok(Desired::custom(kind, &metadata, spec)?)
 }
 
 /// The Services over the gateways of all cells; only the one for read-write sessions can be exposed.

@@ -234,7 +234,7 @@ impl Attempt {
     async fn act(&self, action: &Action) -> Result<Found, Failure> {
         match action {
             Action::Apply { object, uid } => {
-                let mut body = object.body.clone();
+                let mut body = Value::clone(&object.body);
                 guard(&mut body, uid.as_deref());
                 let path = format!(
                     "{}?fieldManager=multigres-operator&force=true",
@@ -244,14 +244,16 @@ impl Attempt {
                 self.settle(&object.key, sent).await
             }
             Action::Restore { object, uid } => {
-                let mut body = object.body.clone();
+                let mut body = Value::clone(&object.body);
                 guard(&mut body, Some(uid));
                 let path = format!("{}?fieldManager=multigres-operator", object.key.path());
                 let sent = self.write(patch(path, MERGE, &body)).await;
                 self.settle(&object.key, sent).await
             }
             Action::Create { object } => {
-                let sent = self.write(post(&object.key, &object.body)).await;
+                let sent = self
+                    .write(post(&object.key, object.body.text().into()))
+                    .await;
                 self.settle(&object.key, sent).await
             }
             Action::Generate {
@@ -369,12 +371,12 @@ impl Attempt {
                 certificate::leaf(&secret, names, self.now).map_err(unusable)?
             }
         };
-        let mut body = object.body.clone();
+        let mut body = Value::clone(&object.body);
         if let Some(map) = body.as_object_mut() {
             map.insert("stringData".into(), json!(material));
         }
         let sent = match replace {
-            None => self.write(post(&object.key, &body)).await,
+            None => self.write(post(&object.key, bytes(&body))).await,
             Some((uid, version)) => {
                 guard(&mut body, Some(uid));
                 if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -456,7 +458,7 @@ fn patch(path: String, content_type: &'static str, body: &Value) -> Call {
     }
 }
 
-fn post(key: &Key, body: &Value) -> Call {
+fn post(key: &Key, body: Vec<u8>) -> Call {
     let path = format!(
         "{}?fieldManager=multigres-operator",
         key.kind.path(Some(&key.namespace), None)
@@ -465,7 +467,7 @@ fn post(key: &Key, body: &Value) -> Call {
         method: "POST",
         path,
         content_type: JSON,
-        body: bytes(body),
+        body,
     }
 }
 

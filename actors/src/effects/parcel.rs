@@ -1,4 +1,4 @@
-//! A job on the shelf: its content is kept as text, which takes a tenth of the memory of the tree as which it was decided.
+//! A job on the shelf: patches and status are kept as text, as objects are anyway, which takes a tenth of the memory of the tree as which it was decided.
 //! A fleet that comes up at once has thousands of objects waiting, and what they take is never given back as a whole.
 
 use serde_json::Value;
@@ -57,18 +57,15 @@ mod tests {
 
     use super::*;
     use crate::action::Action;
-    use crate::object::{Desired, Key, Kind};
+    use crate::object::{Key, Kind};
     use crate::room::ActorId;
 
-    fn parcel(number: u64, body: Value) -> (Job, Parcel) {
-        let object = Desired {
-            key: Key::new(Kind::Service, "n", "a"),
-            body,
-        };
+    fn parcel(number: u64, patch: Value) -> (Job, Parcel) {
+        let key = Key::new(Kind::Service, "n", "a");
         let job = Job {
             actor: ActorId::custom(Kind::Shard, "u"),
             planned: Planned {
-                action: Action::Create { object },
+                action: Action::metadata(key, patch),
                 reason: "r".to_owned(),
             },
             group: ("n".into(), "c".into()),

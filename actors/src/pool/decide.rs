@@ -152,16 +152,16 @@ enum Standing {
 }
 
 fn standing(entry: &Entry, pod: &Desired, inputs: Inputs<'_>) -> Standing {
-    let wanted = pod
-        .body
-        .pointer("/metadata/annotations/multigres.com~1spec-hash")
+    let metadata = pod.body.metadata();
+    let wanted = metadata
+        .pointer("/annotations/multigres.com~1spec-hash")
         .and_then(Value::as_str);
     let found = entry.annotation(labels::SPEC_HASH);
     if found == wanted {
         return Standing::Current;
     }
     let common = entry.pod.as_ref().and_then(|pod| pod.common);
-    let agrees = common.is_some() && common == pod.body.get("spec").map(spec_hash::common);
+    let agrees = common.is_some() && common == pod.body.get("spec").cloned().map(spec_hash::common);
     let config = entry.annotation(labels::CONFIG_HASH);
     let settings = [&inputs.hashes.restart, &inputs.hashes.restart_go];
     // The Go operator does not say which certificates a pod has read.

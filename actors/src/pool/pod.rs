@@ -97,27 +97,21 @@ pub fn pod_with(
     let metadata = identity
         .owner
         .child(name.clone(), identity.pool_labels(pool, cell));
+    let spec = PodSpec {
+        subdomain: Some(headless_name(&identity, pool, cell)),
+        ..builder.spec(&name, claim_name(shard, pool, cell, index))?
+    };
+    let hash = spec_hash::of(&annotations, serde_json::to_value(&spec)?);
+    annotations.insert(labels::SPEC_HASH.to_owned(), hash);
     let pod = Pod {
         metadata: ObjectMeta {
             annotations: Some(annotations),
             ..metadata
         },
-        spec: Some(PodSpec {
-            subdomain: Some(headless_name(&identity, pool, cell)),
-            ..builder.spec(&name, claim_name(shard, pool, cell, index))?
-        }),
+        spec: Some(spec),
         status: None,
     };
-    let mut desired = Desired::from_typed(Kind::Pod, &pod)?;
-    let hash = spec_hash::of(&desired.body);
-    if let Some(annotations) = desired
-        .body
-        .pointer_mut("/metadata/annotations")
-        .and_then(serde_json::Value::as_object_mut)
-    {
-        annotations.insert(labels::SPEC_HASH.to_owned(), hash.into());
-    }
-    Ok(desired)
+    Ok(Desired::from_typed(Kind::Pod, &pod)?)
 }
 
 /// What the parts of a pod are made from.

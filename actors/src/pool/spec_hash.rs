@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::containers::{
     CHOSEN_FLAGS, EXPORTER_CONTAINER, POOLER_CONTAINER, POSTGRES_CONTAINER, POSTGRES_ID,
 };
-use crate::covers::canonical;
+use crate::canonical;
 use crate::entry::digest;
 use crate::labels;
 use crate::quantity::thousandths;
@@ -94,20 +94,22 @@ enum View {
     Common,
 }
 
-/// The hash of a desired pod, for the annotation `multigres.com/spec-hash`.
-pub fn of(pod: &Value) -> String {
-    let annotation = |name: &str| pod.pointer("/metadata/annotations")?.get(name).cloned();
-    let config = annotation(labels::CONFIG_HASH);
-    let mut covered = Map::from_iter([
-        ("configHash".to_owned(), config.unwrap_or(Value::Null)),
-        ("spec".to_owned(), spec(pod.get("spec"), View::Whole)),
-    ]);
+/// The hash of a desired pod with these annotations and this spec, for the annotation `multigres.com/spec-hash`.
+pub fn of(annotations: &labels::Map, mut spec: Value) -> String {
+    keep_covered(&mut spec, View::Whole);
+    let annotation = |name: &str| annotations.get(name).map(|hash| Value::from(hash.as_str()));
+    let config = annotation(labels::CONFIG_HASH).unwrap_or(Value::Null);
+    let mut covered =
+        Map::from_iter([("configHash".to_owned(), config), ("spec".to_owned(), spec)]);
     let certificates = annotation(labels::TLS_HASH);
     covered.extend(certificates.map(|hash| ("tlsHash".to_owned(), hash)));
-    let mut text = String::with_capacity(8192);
-    canonical(&Value::Object(covered), &mut text);
-    let digits = hex(&Sha256::digest(text.as_bytes()));
+    let digits = hex(&Sha256::digest(text(&Value::Object(covered)).as_bytes()));
     format!("{VERSION}{}", digits.get(..DIGITS).unwrap_or(&digits))
+}
+
+fn text(of: &Value) -> String {
+    // A tree is always JSON.
+    canonical::text(of).unwrap_or_default()
 }
 
 /// True for a hash that can be compared with those of [`of`].
@@ -118,34 +120,39 @@ pub fn is_ours(hash: &str) -> bool {
 
 /// A digest of what a pod has in common with one that the Go operator would have made for the same Shard. Pods without a hash
 /// of ours are adopted as they are when it equals that of the pod we want, and their PostgreSQL settings agree.
-pub fn common(of: &Value) -> u64 {
-    let mut text = String::new();
-    canonical(&spec(Some(of), View::Common), &mut text);
-    digest(text.as_bytes())
+pub fn common(mut spec: Value) -> u64 {
+    keep_covered(&mut spec, View::Common);
+    digest(text(&spec).as_bytes())
 }
 
-fn spec(of: Option<&Value>, view: View) -> Value {
-    let mut result = Map::new();
-    for (name, value) in of.and_then(Value::as_object).into_iter().flatten() {
+/// Leaves of a pod's spec what is covered.
+fn keep_covered(spec: &mut Value, view: View) {
+    let mut map = taken(spec);
+    map.retain(|name, value| {
         let improved = view == View::Common && name == "automountServiceAccountToken";
-        if NOT_OF_THE_POD.contains(&name.as_str())
+        let passed_over = NOT_OF_THE_POD.contains(&name.as_str())
             || is_filled_in(&FILLED_IN, name, value)
-            || improved
-        {
-            continue;
-        }
-        let value = match name.as_str() {
-            "containers" | "initContainers" => containers(value, view),
-            "tolerations" => tolerations(value),
-            "securityContext" => plain(name, &security(value, view)),
-            _ => plain(name, value),
-        };
-        result.extend(value.map(|value| (name.clone(), value)));
-    }
+            || improved;
+        !passed_over
+            && match name.as_str() {
+                "containers" | "initContainers" => containers(value, view),
+                "tolerations" => tolerations(value),
+                "securityContext" => security(value, view),
+                _ => says_something(name, value),
+            }
+    });
     if view == View::Common {
-        only_mounted(&mut result);
+        only_mounted(&mut map);
     }
-    Value::Object(result)
+    *spec = Value::Object(map);
+}
+
+/// The map that a value is, taken out of it; an empty one for anything else.
+fn taken(value: &mut Value) -> Map<String, Value> {
+    match value.take() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }
 
 /// Is it what the API server writes when nothing is said?
@@ -159,110 +166,106 @@ fn is_filled_in(defaults: &[(&str, &str)], name: &str, value: &Value) -> bool {
     })
 }
 
-/// A value without what the server fills in; `None` when it then says nothing.
-fn plain(name: &str, value: &Value) -> Option<Value> {
-    let value = match value {
-        Value::Object(map) if AS_THEY_ARE.contains(&name) => Value::Object(map.clone()),
-        Value::Object(map) if name == "resources" => Value::Object(resources(map)),
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .filter(|(name, value)| !is_filled_in(&FILLED_IN_BELOW, name, value))
-                .filter_map(|(name, value)| Some((name.clone(), plain(name, value)?)))
-                .collect(),
-        ),
-        Value::Array(list) => Value::Array(
-            list.iter()
-                .map(|item| plain("", item).unwrap_or_else(|| item.clone()))
-                .collect(),
-        ),
-        other => other.clone(),
-    };
-    let absent = match &value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty() && EMPTY_IS_ABSENT.contains(&name),
-        _ => false,
-    };
-    (!absent).then_some(value)
+/// Takes out of a value what the server fills in. False when it then says nothing.
+fn says_something(name: &str, value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) if AS_THEY_ARE.contains(&name) => {}
+        Value::Object(map) if name == "resources" => resources(map),
+        Value::Object(map) => map.retain(|name, value| {
+            !is_filled_in(&FILLED_IN_BELOW, name, value) && says_something(name, value)
+        }),
+        Value::Array(list) => {
+            for item in list {
+                says_something("", item);
+            }
+        }
+        _ => {}
+    }
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty() || !EMPTY_IS_ABSENT.contains(&name),
+        _ => true,
+    }
 }
 
 /// Amounts by value. A request that equals its limit is left out, since the server fills it in from there.
-fn resources(of: &Map<String, Value>) -> Map<String, Value> {
-    let amounts = |name: &str| -> Map<String, Value> {
-        let amounts = of.get(name).and_then(Value::as_object);
-        let amounts = amounts.into_iter().flatten();
-        amounts
-            .map(|(name, amount)| (name.clone(), quantity(amount)))
-            .collect()
+fn resources(of: &mut Map<String, Value>) {
+    let mut amounts = |name: &str| -> Map<String, Value> {
+        match of.remove(name) {
+            Some(Value::Object(amounts)) => amounts
+                .into_iter()
+                .map(|(name, amount)| (name, quantity(amount)))
+                .collect(),
+            _ => Map::new(),
+        }
     };
     let (limits, mut requests) = (amounts("limits"), amounts("requests"));
     requests.retain(|name, amount| limits.get(name) != Some(amount));
-    let mut result: Map<String, Value> = of
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), plain(name, value)?)))
-        .collect();
+    of.retain(|name, value| says_something(name, value));
     for (name, amounts) in [("limits", limits), ("requests", requests)] {
-        result.remove(name);
         if !amounts.is_empty() {
-            result.insert(name.to_owned(), Value::Object(amounts));
+            of.insert(name.to_owned(), Value::Object(amounts));
         }
     }
-    result
 }
 
 /// In thousandths, if it is an amount.
-fn quantity(value: &Value) -> Value {
+fn quantity(value: Value) -> Value {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text,
         other => other.to_string(),
     };
     thousandths(&text).map_or(Value::String(text), Value::from)
 }
 
-fn tolerations(of: &Value) -> Option<Value> {
-    let added = |item: &Value| {
-        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        ADDED_TOLERATIONS.contains(&text("key"))
-            && text("operator") == "Exists"
-            && text("effect") == "NoExecute"
-            && item.get("tolerationSeconds").and_then(Value::as_i64) == Some(300)
+/// Leaves the items of a list that are to be kept; false when nothing is left.
+fn keep(name: &str, list: &mut Value, keep: impl Fn(&Value) -> bool) -> bool {
+    let Some(items) = list.as_array_mut() else {
+        return false;
     };
-    let list = of.as_array()?.iter().filter(|item| !added(item)).cloned();
-    plain("tolerations", &Value::Array(list.collect()))
+    items.retain(keep);
+    says_something(name, list)
 }
 
-fn containers(of: &Value, view: View) -> Option<Value> {
-    let ours = |item: &&Value| {
+fn tolerations(of: &mut Value) -> bool {
+    keep("tolerations", of, |item| {
+        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        let added = ADDED_TOLERATIONS.contains(&text("key"))
+            && text("operator") == "Exists"
+            && text("effect") == "NoExecute"
+            && item.get("tolerationSeconds").and_then(Value::as_i64) == Some(300);
+        !added
+    })
+}
+
+fn containers(of: &mut Value, view: View) -> bool {
+    let ours = |item: &Value| {
         let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
         view == View::Whole
             || [POSTGRES_CONTAINER, POOLER_CONTAINER, EXPORTER_CONTAINER].contains(&name)
     };
-    let list = of.as_array()?.iter().filter(ours);
-    Some(Value::Array(
-        list.map(|item| container(item, view)).collect(),
-    ))
+    let Some(list) = of.as_array_mut() else {
+        return false;
+    };
+    list.retain(ours);
+    for item in list {
+        container(item, view);
+    }
+    true
 }
 
-fn container(of: &Value, view: View) -> Value {
-    let mut result = Map::new();
-    for (name, value) in of.as_object().into_iter().flatten() {
-        if NOT_OF_CONTAINERS.contains(&name.as_str()) {
-            continue;
-        }
-        let kept = |keep: &dyn Fn(&Value) -> bool| {
-            let list = value.as_array().into_iter().flatten();
-            Value::Array(list.filter(|item| keep(item)).cloned().collect())
-        };
-        let value = match name.as_str() {
-            "args" => plain(name, &kept(&|arg| is_covered_argument(arg, view))),
-            "volumeMounts" if view == View::Common => plain(name, &kept(&is_common_mount)),
-            "securityContext" => plain(name, &security(value, view)),
-            _ => plain(name, value),
-        };
-        result.extend(value.map(|value| (name.clone(), value)));
-    }
-    Value::Object(result)
+fn container(of: &mut Value, view: View) {
+    let mut map = taken(of);
+    map.retain(|name, value| match name.as_str() {
+        name if NOT_OF_CONTAINERS.contains(&name) => false,
+        "args" => keep(name, value, |arg| is_covered_argument(arg, view)),
+        "volumeMounts" if view == View::Common => keep(name, value, is_common_mount),
+        "securityContext" => security(value, view),
+        _ => says_something(name, value),
+    });
+    *of = Value::Object(map);
 }
 
 /// Flags with values of our choosing are not covered: a better value is no reason to restart a fleet. The Go operator passes a
@@ -286,11 +289,16 @@ fn is_common_mount(mount: &Value) -> bool {
 }
 
 /// Rights as they are; in common with the Go operator are those that it sets too, or leaves to chance (T5, T42).
-fn security(of: &Value, view: View) -> Value {
-    let mut result = of.clone();
-    let Some(map) = result.as_object_mut().filter(|_| view == View::Common) else {
-        return result;
-    };
+fn security(of: &mut Value, view: View) -> bool {
+    if view == View::Common
+        && let Some(map) = of.as_object_mut()
+    {
+        leave_out_improvements(map);
+    }
+    says_something("securityContext", of)
+}
+
+fn leave_out_improvements(map: &mut Map<String, Value>) {
     let improvements = [
         ("allowPrivilegeEscalation", Value::from(false)),
         ("capabilities", serde_json::json!({"drop": ["ALL"]})),
@@ -306,7 +314,6 @@ fn security(of: &Value, view: View) -> Value {
             map.remove(name);
         }
     }
-    result
 }
 
 /// Leaves the volumes that a container looked at mounts: others are of no account, or somebody else's.

@@ -13,6 +13,7 @@ fn pod(edit: impl FnOnce(&mut Value)) -> Value {
     super::objects::pod(&bed.typed(), "default", "a", 0)
         .unwrap()
         .body
+        .into()
 }
 
 /// Containers by name, the sidecar among them.

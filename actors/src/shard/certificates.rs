@@ -213,17 +213,8 @@ fn renew<S>(
         return plan.decision.wake_at(rested);
     }
     let mut object = desired.clone();
-    if let Some(metadata) = object
-        .body
-        .get_mut("metadata")
-        .and_then(|m| m.as_object_mut())
-    {
-        let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        metadata.insert(
-            "annotations".into(),
-            serde_json::json!({labels::RENEWED_AT: at}),
-        );
-    }
+    let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    object.body.annotate("/metadata", labels::RENEWED_AT, &at);
     let action = Action::Generate {
         object,
         recipe,

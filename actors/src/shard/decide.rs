@@ -159,7 +159,7 @@ fn orchestrate(plan: &mut Plan<'_, State>, shard: &Shard, desired: Desired) {
     let address = &shard.spec.global_topo_server.address;
     let cell = multiorch::cell_of(&desired);
     if observed.get(&desired.key).is_some()
-        || topology::for_cell(observed, cluster, address, cell).usable()
+        || topology::for_cell(observed, cluster, address, &cell).usable()
     {
         plan.keep(desired);
     }

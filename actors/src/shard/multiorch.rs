@@ -64,10 +64,11 @@ pub fn secrets(shard: &Shard, identity: &Identity) -> Vec<Needed> {
 }
 
 /// The cell of an orchestrator's Deployment.
-pub fn cell_of(deployment: &Desired) -> &str {
-    let labels = deployment.body.pointer("/metadata/labels");
+pub fn cell_of(deployment: &Desired) -> String {
+    let metadata = deployment.body.metadata();
+    let labels = metadata.get("labels");
     let cell = labels.and_then(|labels| labels.get(labels::CELL)?.as_str());
-    cell.unwrap_or_default()
+    cell.unwrap_or_default().to_owned()
 }
 
 fn tls(shard: &Shard, identity: &Identity) -> Tls {

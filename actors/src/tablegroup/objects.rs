@@ -1,6 +1,6 @@
 //! The objects of a TableGroup: its Shards.
 
-use crds::{Shard, TableGroup};
+use crds::TableGroup;
 
 use crate::labels;
 use crate::object::{Desired, Kind};
@@ -25,11 +25,10 @@ pub fn render(group: &TableGroup) -> Result<Vec<Desired>, RenderError> {
                 (labels::SHARD, entry.name.as_str()),
             ];
             let name = crds::name::shard(cluster, database, table_group, &entry.name);
-            let shard = Shard {
-                metadata: owner.child_resource(name, labels::standard(cluster, "shard", &further)),
-                spec: crds::resolve::shard_spec(spec, entry),
-            };
-            Ok(Desired::from_typed(Kind::Shard, &shard)?)
+            let own = labels::standard(cluster, "shard", &further);
+            let metadata = owner.child_resource(name, own);
+            let spec = crds::resolve::shard_spec(spec, entry);
+            Ok(Desired::custom(Kind::Shard, &metadata, &spec)?)
         })
         .collect()
 }

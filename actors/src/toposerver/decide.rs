@@ -81,10 +81,12 @@ fn widen(desired: &mut Desired) {
     if desired.key.kind != Kind::Service {
         return;
     }
-    let selector = desired.body.pointer_mut("/spec/selector");
-    if let Some(selector) = selector.and_then(Value::as_object_mut)
-        && selector.contains_key(INSTANCE)
-    {
-        selector.remove(TOPO_SERVER);
-    }
+    desired.body.edit(|body| {
+        let selector = body.pointer_mut("/spec/selector");
+        if let Some(selector) = selector.and_then(Value::as_object_mut)
+            && selector.contains_key(INSTANCE)
+        {
+            selector.remove(TOPO_SERVER);
+        }
+    });
 }

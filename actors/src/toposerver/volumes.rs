@@ -59,9 +59,15 @@ fn number(entry: &Entry, pointer: &str) -> Option<i64> {
 /// Puts the template in force in place of the wanted one where they differ, or the server would refuse the whole StatefulSet.
 pub fn keep_template(desired: &mut Desired, existing: &Entry) {
     let observed = existing.comparable().pointer(TEMPLATES).map(plain);
-    if let (Some(mut observed), Some(wanted)) = (observed, desired.body.pointer_mut(TEMPLATES)) {
+    if let (Some(mut observed), Some(wanted)) = (observed, desired.body.pointer(TEMPLATES)) {
         same_size(&mut observed, wanted);
-        *wanted = observed;
+        if observed != *wanted {
+            desired.body.edit(|body| {
+                if let Some(wanted) = body.pointer_mut(TEMPLATES) {
+                    *wanted = observed;
+                }
+            });
+        }
     }
 }
 
@@ -119,7 +125,7 @@ pub fn keep_claims<S>(plan: &mut Plan<'_, S>, wanted: &Desired, set: &Entry) {
         };
         let desired = Desired {
             key,
-            body: template.clone(),
+            body: template.clone().into(),
         };
         if !claim.deleting && plan.mend(&desired) {
             volume::resize(plan, &claim, &desired);

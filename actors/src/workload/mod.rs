@@ -18,6 +18,7 @@ use crds::{BackupConfig, InternalTlsConfig, PvcDeletionPolicy};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, VolumeResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
+use serde_json::Value;
 
 /// Why an object could not be built. Neither can happen to objects that passed admission.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +41,10 @@ pub enum RenderError {
 
 /// The text of a string or of an enumeration of the API, as it stands in manifests; `None` when absent or empty.
 pub fn text(value: &impl Serialize) -> Option<String> {
-    let value = serde_json::to_value(value).ok()?;
-    value
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
 /// A log level as the binaries take it.

@@ -98,7 +98,7 @@ fn of_child(of: &str, mut object: Value) -> Value {
     let me = key(kind(of), "sample");
     let desired = Desired {
         key: me.clone(),
-        body: object.clone(),
+        body: object.clone().into(),
     };
     let mut waiting = match tree::children(&desired, tree::uid_of) {
         Ok(children) => children,
@@ -155,7 +155,7 @@ fn complete_shard(spec: &mut Value) {
 fn named(objects: Vec<Desired>) -> Map<String, Value> {
     let pair = |desired: Desired| {
         let Key { kind, name, .. } = &desired.key;
-        (format!("{} {name}", kind.name()), desired.body)
+        (format!("{} {name}", kind.name()), desired.body.into())
     };
     objects.into_iter().map(pair).collect()
 }

@@ -171,9 +171,10 @@ fn shard(all: &mut Statuses) {
     tell(&mut desk, &me, all);
     let desired = Desired {
         key: me.clone(),
-        body,
+        body: body.into(),
     };
-    for Desired { key, mut body } in tree::children(&desired, tree::uid_of).unwrap() {
+    for Desired { key, body } in tree::children(&desired, tree::uid_of).unwrap() {
+        let mut body = Value::from(body);
         if key.kind == Kind::Pod {
             let ready = json!([{"type": "Ready", "status": "True"}]);
             body["status"] = json!({"phase": "Running", "conditions": ready});
@@ -196,7 +197,7 @@ fn tell(desk: &mut Desk, me: &Key, all: &mut Statuses) {
     for planned in desk.decide(me).actions {
         match planned.action {
             Action::Status { status, .. } => desk.patch(me, &json!({"status": status})),
-            Action::Apply { object, .. } => desk.put(object.key, object.body),
+            Action::Apply { object, .. } => desk.put(object.key, object.body.into()),
             _ => {}
         }
     }

@@ -28,7 +28,7 @@ pub fn desired(objects: Vec<Desired>) -> Objects {
     let keyed = objects.into_iter().map(|object| {
         (
             (object.key.kind.name(), object.key.name.to_string()),
-            object.body,
+            object.body.into(),
         )
     });
     keyed.collect()

@@ -189,7 +189,7 @@ impl Desk {
             match &planned.action {
                 Action::Apply { object, uid } => {
                     assert_eq!(uid.is_some(), self.objects.contains_key(&object.key));
-                    self.put(object.key.clone(), object.body.clone());
+                    self.put(object.key.clone(), object.body.clone().into());
                 }
                 Action::Restore { object, .. } => self.patch(&object.key, &object.body),
                 Action::Metadata { key, patch, .. } => {

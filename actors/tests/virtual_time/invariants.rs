@@ -215,7 +215,7 @@ pub fn wanted_pods(kind: Kind, object: &Value) -> Vec<Key> {
 
 fn below(desired: &[Desired]) -> Vec<Key> {
     let children = desired.iter().flat_map(|desired| {
-        let mut body = desired.body.clone();
+        let mut body = Value::clone(&desired.body);
         body["metadata"]["uid"] = "any".into();
         wanted_pods(desired.key.kind, &body)
     });

@@ -70,12 +70,10 @@ async fn hashes_survive_the_round_trip(bed: &Bed) {
     let pods = pods.list(&pool).await.unwrap().items;
     assert!(!pods.is_empty());
     for pod in pods {
-        let hash = pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get("multigres.com/spec-hash"));
-        let read = actors::pool::spec_hash::of(&serde_json::to_value(&pod).unwrap());
+        let annotations = pod.metadata.annotations.unwrap_or_default();
+        let hash = annotations.get("multigres.com/spec-hash");
+        let spec = serde_json::to_value(&pod.spec).unwrap();
+        let read = actors::pool::spec_hash::of(&annotations, spec);
         assert_eq!(hash, Some(&read), "{:?}", pod.metadata.name);
     }
 }

@@ -86,7 +86,7 @@ fn rendered(
     while let Some(desired) = waiting.pop() {
         if seen.insert(hash(&desired.body)) {
             waiting.extend(tree::children(&desired, tree::uid_of)?);
-            fresh.push(desired.body);
+            fresh.push(desired.body.into());
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! `postgresql.conf` of a shard: our baseline, sized to the pods, under the user's settings (`workloads.md` 9).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
@@ -88,13 +87,18 @@ pub fn render(
 
 /// One assignment. The value stays on its line whatever it holds.
 fn line(text: &mut String, name: &str, value: &str) {
-    let quoted = value
-        .replace('\\', "\\\\")
-        .replace('\'', "''")
-        .replace('\n', "\\n")
-        .replace('\r', "\\r");
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "{} = '{quoted}'", name.trim());
+    text.push_str(name.trim());
+    text.push_str(" = '");
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\'' => text.push_str("''"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            plain => text.push(plain),
+        }
+    }
+    text.push_str("'\n");
 }
 
 /// True when PostgreSQL takes the setting only at start: by context, or because we do not know it.
