@@ -1,24 +1,12 @@
 //! The worked examples of the reference for workloads (`workloads.md` 18.2 to 18.9) beside what we make of the same manifest.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "golden/comparison.rs"]
-mod comparison;
-#[path = "golden/differences.rs"]
-mod differences;
-#[path = "golden/render.rs"]
-mod render;
-
-use comparison::{Lists, compare, desired, documented};
-use render::{cluster_of, documents, render_with, templates_of, uid_of};
 use serde_json::{Value, json};
 
-const EXAMPLES: &str = include_str!("golden/worked-examples.yaml");
+use super::comparison::{Lists, compare, desired, documented};
+use super::differences;
+use super::render::{cluster_of, documents, render_with, templates_of, uid_of};
+
+const EXAMPLES: &str = include_str!("worked-examples.yaml");
 
 /// `workloads.md` 18.1.
 const MANIFEST: &str = "

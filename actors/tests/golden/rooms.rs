@@ -1,5 +1,5 @@
 //! Objects of the rooms above the shard for every option that they have, byte for byte. The plain shapes are those of
-//! `workloads.md` 18.2–18.5; every difference from those is in the list of `golden.rs`, which says where we differ from the Go
+//! `workloads.md` 18.2–18.5; every difference from those is in the list of `manifests.rs`, which says where we differ from the Go
 //! operator and why (pull settings T8, own selectors T1, claims T33, spreading and budget T41, confinement T42, probes T17,
 //! host name T18, the web's password T9, buffering design.md 4). What differs beyond that list:
 //!
@@ -11,43 +11,16 @@
 //! | cluster-external-tls, cell-external-tls | `--topo-etcd-tls-*` and the Secrets behind them | T36: the Go operator ignores them |
 //! | cell-all-options, toposerver-all-options | pull policy and pull Secrets | T8 |
 //! | cell-region | no buffering flags but the switch | a hand-made Cell stays as it is; window and maximum are one choice |
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "golden/room_shapes.rs"]
-mod room_shapes;
-
-use room_shapes::shapes;
 use serde_json::json;
+
+use super::files::{assert_golden, manifest};
+use super::room_shapes::shapes;
 
 #[test]
 fn rooms_match_the_golden_manifests() {
     for (shape, objects) in shapes() {
-        let text: String = objects
-            .iter()
-            .map(|d| format!("---\n{}", serde_saphyr::to_string(&d.body).unwrap()))
-            .collect();
-        let path = format!(
-            "{}/tests/golden/rooms/{shape}.yaml",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap();
-        let differing = golden
-            .lines()
-            .zip(text.lines())
-            .position(|(old, new)| old != new);
-        assert!(
-            golden == text,
-            "{path} differs from line {differing:?} (counted from 0); UPDATE_GOLDEN=1 rewrites it"
-        );
+        assert_golden(&format!("rooms/{shape}.yaml"), &manifest(&objects));
     }
 }
 

@@ -3,64 +3,16 @@
 //! `golden/shard/plain.yaml` is a Shard with its pools, `golden/shard/differences.txt` what each option changes of it.
 //! `golden/pods.tsv` holds a digest of every pod and pod template of all shapes and samples. Its own digest stands in
 //! `CHANGELOG.md` as `Pods change: <digest>`, with what changes and for whom. `UPDATE_GOLDEN=1` rewrites the files, never the note.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "golden/render.rs"]
-mod render;
-#[path = "golden/room_shapes.rs"]
-mod room_shapes;
-#[path = "golden/shard_shapes.rs"]
-mod shard_shapes;
 
 use std::collections::BTreeSet;
 
 use actors::manifest::Manifest;
 use actors::object::{Desired, Kind};
-use render::{cluster_of, documents, render_with, templates_of, uid_of};
 use serde_json::Value;
 
-fn file(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The file of this name, after it was rewritten if that is asked for.
-fn golden(name: &str, text: &str) -> String {
-    let path = file(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
-        std::fs::write(&path, text).unwrap();
-    }
-    std::fs::read_to_string(&path).unwrap()
-}
-
-fn assert_golden(name: &str, text: &str) {
-    let golden = golden(name, text);
-    let lines = golden.lines().zip(text.lines());
-    let differing = lines.into_iter().position(|(old, new)| old != new);
-    assert!(
-        golden == text,
-        "{} differs from line {differing:?} (counted from 0); UPDATE_GOLDEN=1 rewrites it",
-        file(name)
-    );
-}
-
-/// Whole clusters, which defaults of the resolver reach. Other samples come and go.
-const SAMPLES: [(&str, &str); 3] = [
-    ("minimal", include_str!("../../docs/samples/minimal.yaml")),
-    (
-        "three-cells",
-        include_str!("../../docs/samples/three-cells.yaml"),
-    ),
-    (
-        "external-etcd",
-        include_str!("../../docs/samples/external-etcd.yaml"),
-    ),
-];
+use super::files::{SAMPLES, assert_golden, manifest};
+use super::render::{cluster_of, documents, render_with, templates_of, uid_of};
+use super::{room_shapes, shard_shapes};
 
 fn samples() -> Vec<(String, Vec<Desired>)> {
     let sample = |(name, text): (&str, &str)| {
@@ -110,7 +62,7 @@ fn table(shapes: &[(String, Vec<Desired>)]) -> String {
 
 /// The digest that the newest note of the changelog names.
 fn noted() -> Option<String> {
-    let changelog = include_str!("../../CHANGELOG.md");
+    let changelog = include_str!("../../../CHANGELOG.md");
     let (_, rest) = changelog.split_once("Pods change: `")?;
     Some(rest.split_once('`')?.0.to_owned())
 }
@@ -186,10 +138,7 @@ fn described(objects: &[Desired]) -> BTreeSet<String> {
 fn options_of_a_shard_change_what_is_listed() {
     let shapes = shard_shapes::shapes();
     let (_, plain) = &shapes[0];
-    let bodies = plain
-        .iter()
-        .map(|object| format!("---\n{}", serde_saphyr::to_string(&object.body).unwrap()));
-    let text: String = bodies.collect();
+    let text = manifest(plain);
     assert_eq!(documents(&text).len(), plain.len());
     assert_golden("shard/plain.yaml", &text);
     let before = described(plain);
@@ -207,7 +156,7 @@ fn options_of_a_shard_change_what_is_listed() {
 /// The table of decisions is whole, and what it names exists.
 #[test]
 fn every_trap_is_decided_somewhere() {
-    let decisions = include_str!("../../docs/pod-decisions.md");
+    let decisions = include_str!("../../../docs/pod-decisions.md");
     let (_, traps) = decisions.split_once("## Every trap").unwrap();
     let rows: Vec<&str> = traps
         .lines()

@@ -1,40 +1,17 @@
 //! Every object we make, byte for byte, and compared with what the Go operator made for the same cluster on a real API server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "golden/comparison.rs"]
-mod comparison;
-#[path = "golden/differences.rs"]
-mod differences;
-#[path = "golden/render.rs"]
-mod render;
 
 use std::collections::BTreeSet;
 
 use actors::object::{Desired, Kind, MANAGED_BY};
-use comparison::{Lists, compare, desired, documented};
 use crds::resolve::Templates;
-use render::{cluster_of, documents, render_with, templates_of, uid_of};
 use serde_json::Value;
 
-const GO: &str = include_str!("golden/go-objects-ha.yaml");
+use super::comparison::{Lists, compare, desired, documented};
+use super::differences;
+use super::files::{SAMPLES, assert_golden, manifest};
+use super::render::{cluster_of, documents, render_with, templates_of, uid_of};
 
-const SHAPES: [(&str, &str); 3] = [
-    ("minimal", include_str!("../../docs/samples/minimal.yaml")),
-    (
-        "three-cells",
-        include_str!("../../docs/samples/three-cells.yaml"),
-    ),
-    (
-        "external-etcd",
-        include_str!("../../docs/samples/external-etcd.yaml"),
-    ),
-];
+const GO: &str = include_str!("go-objects-ha.yaml");
 
 /// All objects of a cluster: each level is rendered from the custom resources of the level above.
 fn render(cluster: &Value, uid: fn(&str) -> String) -> Vec<Desired> {
@@ -43,31 +20,16 @@ fn render(cluster: &Value, uid: fn(&str) -> String) -> Vec<Desired> {
 
 #[test]
 fn matches_the_golden_manifests() {
-    for (shape, text) in SHAPES {
+    for (shape, text) in SAMPLES {
         let objects = render(&cluster_of(text), uid_of);
-        let text: String = objects
-            .iter()
-            .map(|d| format!("---\n{}", serde_saphyr::to_string(&d.body).unwrap()))
-            .collect();
+        let text = manifest(&objects);
         let bodies: Vec<&Value> = objects.iter().map(|d| &*d.body).collect();
         assert_eq!(
             documents(&text).iter().collect::<Vec<_>>(),
             bodies,
             "{shape}: the file does not say what we send"
         );
-        let path = format!("{}/tests/golden/{shape}.yaml", env!("CARGO_MANIFEST_DIR"));
-        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap();
-        let differing = golden
-            .lines()
-            .zip(text.lines())
-            .position(|(old, new)| old != new);
-        assert!(
-            golden == text,
-            "{path} differs from line {differing:?} (counted from 0); UPDATE_GOLDEN=1 rewrites it"
-        );
+        assert_golden(&format!("{shape}.yaml"), &text);
     }
 }
 
@@ -93,7 +55,7 @@ fn every_sample_can_be_built() {
 
 #[test]
 fn rendering_twice_gives_the_same() {
-    for (shape, text) in SHAPES {
+    for (shape, text) in SAMPLES {
         let cluster = cluster_of(text);
         assert_eq!(
             render(&cluster, uid_of),
@@ -105,7 +67,7 @@ fn rendering_twice_gives_the_same() {
 
 #[test]
 fn no_two_objects_share_a_name() {
-    for (shape, text) in SHAPES {
+    for (shape, text) in SAMPLES {
         let mut seen = BTreeSet::new();
         for desired in render(&cluster_of(text), uid_of) {
             assert!(!desired.key.namespace.is_empty());
@@ -121,7 +83,7 @@ fn no_two_objects_share_a_name() {
 #[test]
 fn every_object_is_labelled_and_owned() {
     let mut kept = 0;
-    for (shape, text) in SHAPES {
+    for (shape, text) in SAMPLES {
         let cluster = cluster_of(text);
         let retain = cluster["spec"]["pvcDeletionPolicy"]["whenDeleted"] == "Retain";
         for Desired { key, body } in render(&cluster, uid_of) {
