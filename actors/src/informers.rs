@@ -1,8 +1,6 @@
 //! One watch per kind, each feeding the supervisor. They run on the I/O threads and hold nothing.
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource};
 use kube::core::PartialObjectMeta;
@@ -161,45 +159,9 @@ async fn pass(
     inflow.send(message).await.map_err(drop)
 }
 
-/// Watches versions of the users' Secrets (metadata only), so that a mended one is noticed.
-pub async fn follow_secrets(client: Client, inflow: mpsc::Sender<Inflow>) {
-    foreign(
-        Kind::Secret,
-        Api::<PartialObjectMeta<Secret>>::all(client),
-        inflow,
-    )
-    .await;
-}
-
-/// The same for ConfigMaps.
-pub async fn follow_config_maps(client: Client, inflow: mpsc::Sender<Inflow>) {
-    foreign(
-        Kind::ConfigMap,
-        Api::<PartialObjectMeta<ConfigMap>>::all(client),
-        inflow,
-    )
-    .await;
-}
-
-/// The same for storage classes.
-pub async fn follow_storage_classes(client: Client, inflow: mpsc::Sender<Inflow>) {
-    foreign(
-        Kind::StorageClass,
-        Api::<PartialObjectMeta<StorageClass>>::all(client),
-        inflow,
-    )
-    .await;
-}
-
-async fn foreign<K>(kind: Kind, api: Api<K>, inflow: mpsc::Sender<Inflow>)
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-{
+/// Watches versions of the users' objects of a kind (metadata only), so that a mended one is noticed.
+pub async fn follow_foreign(kind: Kind, client: Client, inflow: mpsc::Sender<Inflow>) {
+    let api = Api::<PartialObjectMeta<Watched>>::all_with(client, &resource(kind));
     let config = watcher::Config::default()
         .page_size(PAGE)
         .labels(&format!("{}!={}", MANAGED_BY.0, MANAGED_BY.1));
@@ -238,6 +200,8 @@ fn apart<K: kube::Resource>(kind: Kind, event: &Event<K>) -> Inflow {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
     use super::*;
 
     #[test]

@@ -58,6 +58,9 @@ impl Kind {
         Kind::Certificate,
     ];
 
+    /// The kinds of users' objects that a spec refers to by name, templates aside: of these it is watched that they change.
+    pub const FOREIGN: [Kind; 3] = [Kind::ConfigMap, Kind::Secret, Kind::StorageClass];
+
     /// API group, version and plural resource name.
     pub const fn resource(self) -> (&'static str, &'static str, &'static str) {
         match self {

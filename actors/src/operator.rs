@@ -97,16 +97,12 @@ pub async fn start(
                 .spawn(informers::follow(kind, client, inflow, epoch));
         }
     }
-    settings
-        .io
-        .spawn(informers::follow_secrets(client.clone(), inflow.clone()));
-    settings.io.spawn(informers::follow_config_maps(
-        client.clone(),
-        inflow.clone(),
-    ));
-    settings
-        .io
-        .spawn(informers::follow_storage_classes(client, inflow));
+    for kind in Kind::FOREIGN {
+        let (client, inflow) = (client.clone(), inflow.clone());
+        settings
+            .io
+            .spawn(informers::follow_foreign(kind, client, inflow));
+    }
     handle
 }
 

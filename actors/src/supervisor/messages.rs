@@ -21,9 +21,9 @@ pub enum Inflow {
     Unserved(Kind, u64),
     /// An object left the watch: deleted, or stripped of its label.
     Left(Key, Box<str>),
-    /// A list of the users' Secrets or ConfigMaps begins.
+    /// A list of the users' objects of a kind ([`Kind::FOREIGN`]) begins.
     ForeignListing(Kind),
-    /// A user's Secret or ConfigMap has this version, or is gone.
+    /// A user's object has this version, or is gone.
     Foreign(Key, Option<u64>),
     /// That list is complete.
     ForeignListed(Kind),

@@ -86,7 +86,7 @@ fn told(event: &Event) -> Vec<Inflow> {
         }
         _ => {}
     }
-    let followed = matches!(kind, Kind::Secret | Kind::ConfigMap);
+    let followed = Kind::FOREIGN.contains(&kind);
     let foreign = |object: &Option<Value>| followed && object.is_some() && !seen(object);
     if foreign(&event.after) || foreign(&event.before) {
         let now = event.after.as_ref().filter(|_| foreign(&event.after));
@@ -193,7 +193,7 @@ impl Watches {
             apart.retain(|message| matches!(message, Inflow::Foreign(..)));
             let known = state.objects.iter();
             let foreign = known.clone().filter(|(key, object)| {
-                matches!(key.kind, Kind::Secret | Kind::ConfigMap) && !selected(key.kind, object)
+                Kind::FOREIGN.contains(&key.kind) && !selected(key.kind, object)
             });
             let objects = known.filter(|(key, object)| selected(key.kind, object));
             if epoch == 0 {
