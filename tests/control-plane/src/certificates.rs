@@ -9,6 +9,18 @@ use rcgen::{
 };
 use serde_json::json;
 
+/// An authority with this common name and a new key.
+pub(crate) fn authority(name: &str) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
 /// Signs the certificates of one plane and writes them as `<name>.crt` and `<name>.key` into its folder.
 pub(crate) struct Authority<'a> {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -18,16 +30,7 @@ pub(crate) struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Makes a new authority and writes `ca.crt`.
     pub(crate) fn create(folder: &'a Path) -> anyhow::Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "control-plane");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let issuer = authority("control-plane")?;
         write_private(&folder.join("ca.crt"), &issuer.pem())?;
         Ok(Self { issuer, folder })
     }

@@ -16,14 +16,12 @@ use kube::{
     core::GroupVersionKind,
     runtime::{WatchStreamExt, watcher},
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::{plane::Plane, stages};
+use crate::{certificates::authority, plane::Plane, stages};
 
 const DEFINITION: &str = include_str!("../stages/certificate.yaml");
 /// Field manager of what is issued.
@@ -50,7 +48,7 @@ impl Issuer {
     /// When the kind is there already, or no authority can be made.
     pub async fn start(plane: &Plane) -> anyhow::Result<Self> {
         install(plane).await?;
-        let (client, authority) = (plane.client(), authority()?);
+        let (client, authority) = (plane.client(), authority("issuer of the tests")?);
         Ok(Self(tokio::spawn(async move {
             let all = Api::<DynamicObject>::all_with(client.clone(), &resource());
             let mut events = pin!(
@@ -155,19 +153,6 @@ async fn issue(
 /// As the API server writes instants.
 fn second(at: Timestamp) -> anyhow::Result<String> {
     Ok(at.round(jiff::Unit::Second)?.to_string())
-}
-
-fn authority() -> anyhow::Result<Authority> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "issuer of the tests");
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
 /// Certificate and key in PEM. The key is on a curve, whatever was asked for: rcgen makes no RSA keys.
