@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::entry::digest;
+use crate::entry::{APPLIED_HASH, digest};
 use crate::object::Desired;
 use crate::quantity::billionths;
 
@@ -15,11 +15,7 @@ const QUANTITIES: [&str; 3] = ["limits", "requests", "capacity"];
 
 /// What `Entry::covered` holds for an object that is put with its `applied-hash` annotation; never 0.
 pub fn fingerprint(put: &Desired) -> u64 {
-    let metadata = put.body.metadata();
-    let hash = metadata
-        .pointer("/annotations/multigres.com~1applied-hash")
-        .and_then(Value::as_str);
-    fingerprint_of(hash.unwrap_or_default())
+    fingerprint_of(&put.body.annotation(APPLIED_HASH).unwrap_or_default())
 }
 
 /// The same from the hash itself.
@@ -29,25 +25,21 @@ pub fn fingerprint_of(hash: &str) -> u64 {
 
 /// True when `observed` (see `Entry::comparable`) holds every field of `desired`.
 pub fn covers(observed: &Value, desired: &Desired) -> bool {
-    let Some(body) = desired.body.as_object() else {
-        return false;
-    };
-    body.iter().all(|(key, wanted)| match key.as_str() {
-        "apiVersion" | "kind" | "status" => true,
-        "metadata" => metadata(observed.get("metadata").unwrap_or(&Value::Null), wanted),
-        "data" => data(observed.get("data"), wanted),
-        "stringData" => true,
-        field => within(field, observed.get(field).unwrap_or(&Value::Null), wanted),
-    })
+    let found = observed.get("metadata").unwrap_or(&Value::Null);
+    let wanted = desired.body.get("metadata");
+    wanted.is_none_or(|wanted| metadata(found, wanted)) && covers_content(observed, desired)
 }
 
 /// The same but for metadata: what differs, if anything, is labels, annotations or owners.
 pub fn covers_content(observed: &Value, desired: &Desired) -> bool {
-    let mut content = desired.clone();
-    content.body.edit(|body| {
-        body.as_object_mut().map(|map| map.remove("metadata"));
-    });
-    covers(observed, &content)
+    let Some(body) = desired.body.as_object() else {
+        return false;
+    };
+    body.iter().all(|(key, wanted)| match key.as_str() {
+        "apiVersion" | "kind" | "metadata" | "status" | "stringData" => true,
+        "data" => data(observed.get("data"), wanted),
+        field => within(field, observed.get(field).unwrap_or(&Value::Null), wanted),
+    })
 }
 
 fn metadata(observed: &Value, wanted: &Value) -> bool {

@@ -5,10 +5,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::canonical;
-use crate::shard::postgres_config::hex;
 
 /// A manifest. It is kept as canonical text: most are made to be hashed and found unchanged. It reads as a [`Value`], which
 /// is made when somebody first asks for it.
@@ -17,9 +15,6 @@ pub struct Manifest {
     text: Box<str>,
     tree: OnceLock<Value>,
 }
-
-/// Bytes of the digest that the hash shows.
-const SHOWN: usize = 8;
 
 impl Manifest {
     /// The manifest of a typed object, without nulls, since apply would claim those fields.
@@ -44,8 +39,7 @@ impl Manifest {
 
     /// 16 hex digits of SHA-256 over the text.
     pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.text.as_bytes());
-        hex(digest.get(..SHOWN).unwrap_or_default())
+        crds::digest::sha256(&self.text, 16)
     }
 
     /// `metadata` alone; the rest of a large object is not made into a tree for it.
@@ -55,6 +49,21 @@ impl Manifest {
             metadata: Value,
         }
         serde_json::from_str(&self.text).map_or(Value::Null, |head: Head| head.metadata)
+    }
+
+    /// An annotation's value.
+    pub fn annotation(&self, name: &str) -> Option<String> {
+        self.mark("annotations", name)
+    }
+
+    /// A label's value.
+    pub fn label(&self, name: &str) -> Option<String> {
+        self.mark("labels", name)
+    }
+
+    fn mark(&self, among: &str, name: &str) -> Option<String> {
+        let metadata = self.metadata();
+        Some(metadata.get(among)?.get(name)?.as_str()?.to_owned())
     }
 
     /// Sets an annotation. `pointer` leads to the metadata it belongs to: the object's own, or that of its pods.
@@ -73,7 +82,7 @@ impl Manifest {
 
     /// Changes the content.
     pub fn edit(&mut self, change: impl FnOnce(&mut Value)) {
-        let mut tree = Value::clone(self);
+        let mut tree = self.tree.take().unwrap_or_else(|| parse(&self.text));
         change(&mut tree);
         *self = tree.into();
     }
@@ -83,10 +92,13 @@ impl Deref for Manifest {
     type Target = Value;
 
     fn deref(&self) -> &Value {
-        // Text that we made of JSON is JSON.
-        self.tree
-            .get_or_init(|| serde_json::from_str(&self.text).unwrap_or_default())
+        self.tree.get_or_init(|| parse(&self.text))
     }
+}
+
+fn parse(text: &str) -> Value {
+    // Text that we made of JSON is JSON.
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// A copy is text: most are sent, and nobody looks into them.
@@ -105,7 +117,8 @@ impl From<Value> for Manifest {
 
 impl From<Manifest> for Value {
     fn from(manifest: Manifest) -> Self {
-        Value::clone(&manifest)
+        let Manifest { text, tree } = manifest;
+        tree.into_inner().unwrap_or_else(|| parse(&text))
     }
 }
 

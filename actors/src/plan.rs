@@ -81,11 +81,12 @@ impl<'a, S> Plan<'a, S> {
             return true;
         }
         let desired = annotated(desired, &hash);
-        if covers::covers(&entry.comparable(), &desired) {
+        let observed = entry.comparable();
+        if covers::covers(&observed, &desired) {
             entry.cover(fingerprint);
         } else {
             let uid = entry.uid.clone();
-            if !covers::covers_content(&entry.comparable(), &desired) {
+            if !covers::covers_content(&observed, &desired) {
                 self.changing.push(desired.key.clone());
             }
             self.decision.act(

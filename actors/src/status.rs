@@ -31,20 +31,12 @@ impl Condition {
     /// What a resource's status says of `kind` now: for what cannot be told anew yet.
     pub fn told_before(me: &Entry, kind: &'static str) -> Option<Self> {
         let status = me.status_value();
-        let text = |condition: &Value, field: &str| {
-            let text = condition.get(field).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let before = status
-            .get("conditions")?
-            .as_array()?
-            .iter()
-            .find(|condition| text(condition, "type") == kind)?;
+        let before = condition(&status, kind)?;
         Some(Self {
             kind,
-            status: text(before, "status") == "True",
-            reason: text(before, "reason"),
-            message: text(before, "message"),
+            status: is_true(before),
+            reason: text(before, "reason").to_owned(),
+            message: text(before, "message").to_owned(),
         })
     }
 
@@ -52,6 +44,22 @@ impl Condition {
     pub const fn holds(&self) -> bool {
         self.status
     }
+}
+
+/// A text of a status or of a condition; empty when there is none.
+pub fn text<'a>(of: &'a Value, field: &str) -> &'a str {
+    of.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A condition in a status, whoever wrote it.
+pub fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    let all = status.get("conditions")?.as_array()?;
+    all.iter().find(|condition| text(condition, "type") == kind)
+}
+
+/// Is this condition True?
+pub fn is_true(condition: &Value) -> bool {
+    text(condition, "status") == "True"
 }
 
 /// The phases of `api.md` 4.1.
@@ -142,15 +150,6 @@ pub fn with_conditions(
     generation: i64,
     now: Timestamp,
 ) -> Value {
-    let old = before
-        .get("conditions")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let of = |kind: &str| {
-        old.iter()
-            .find(|c| c.get("type").and_then(Value::as_str) == Some(kind))
-    };
     let kept = status
         .get("conditions")
         .and_then(Value::as_array)
@@ -158,28 +157,20 @@ pub fn with_conditions(
         .unwrap_or_default();
     let mut list: Vec<Value> = kept
         .into_iter()
-        .filter(|c| {
-            !conditions
-                .iter()
-                .any(|new| c.get("type").and_then(Value::as_str) == Some(new.kind))
-        })
+        .filter(|c| !conditions.iter().any(|new| text(c, "type") == new.kind))
         .collect();
-    for condition in conditions {
-        let value = if condition.status { "True" } else { "False" };
-        let moved = of(condition.kind)
-            .filter(|c| c.get("status").and_then(Value::as_str) == Some(value))
+    for new in conditions {
+        let value = if new.status { "True" } else { "False" };
+        let moved = condition(before, new.kind)
+            .filter(|c| text(c, "status") == value)
             .and_then(|c| c.get("lastTransitionTime").cloned());
         list.push(json!({
-            "type": condition.kind, "status": value, "reason": condition.reason, "message": condition.message,
+            "type": new.kind, "status": value, "reason": new.reason, "message": new.message,
             "observedGeneration": generation,
             "lastTransitionTime": moved.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
         }));
     }
-    list.sort_by(|a, b| {
-        a.get("type")
-            .and_then(Value::as_str)
-            .cmp(&b.get("type").and_then(Value::as_str))
-    });
+    list.sort_by(|a, b| text(a, "type").cmp(text(b, "type")));
     if let Some(map) = status.as_object_mut() {
         map.insert("conditions".into(), Value::Array(list));
     }
@@ -283,10 +274,7 @@ pub fn write<S>(
 
 /// Status, reason and message of a condition.
 fn content<'a>(status: &'a Value, kind: &str) -> Option<[&'a Value; 3]> {
-    let list = status.get("conditions")?.as_array()?;
-    let condition = list
-        .iter()
-        .find(|c| c.get("type").and_then(Value::as_str) == Some(kind))?;
+    let condition = condition(status, kind)?;
     Some(["status", "reason", "message"].map(|field| condition.get(field).unwrap_or(&Value::Null)))
 }
 
@@ -314,35 +302,24 @@ fn essence(status: &Value) -> Value {
 
 /// One event per transition: of the phase, or of what stalls the resource.
 fn transition(before: &Value, next: &Value, message: &str) -> Option<Event> {
-    let text = |status: &Value, field: &str| {
-        status
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let stalled = |status: &Value| {
-        let list = status.get("conditions")?.as_array()?;
-        let condition = list
-            .iter()
-            .find(|c| c.get("type").and_then(Value::as_str) == Some("Stalled"))?;
-        (condition.get("status")?.as_str()? == "True")
-            .then(|| (text(condition, "reason"), text(condition, "message")))
-    };
+    fn stalled(status: &Value) -> Option<[&str; 2]> {
+        let stalled = condition(status, "Stalled").filter(|condition| is_true(condition))?;
+        Some(["reason", "message"].map(|field| text(stalled, field)))
+    }
     let (was, is) = (stalled(before), stalled(next));
     if is != was
-        && let Some((reason, message)) = is
+        && let Some([reason, message]) = is
     {
         return Some(Event {
-            reason,
-            message,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
             warning: true,
         });
     }
     let (old, new) = (text(before, "phase"), text(next, "phase"));
     // That work on a new resource has begun is no news.
     let begins = [Phase::Initializing, Phase::Progressing].map(Phase::name);
-    let begins = old.is_empty() && begins.contains(&&*new);
+    let begins = old.is_empty() && begins.contains(&new);
     (old != new && !begins).then(|| Event {
         reason: "PhaseChange".into(),
         message: if old.is_empty() {

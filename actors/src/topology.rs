@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::object::{Key, Kind};
 use crate::room::Observed;
+use crate::status;
 
 /// What is known of the topology store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,21 +82,10 @@ pub fn current(status: &Value, generation: i64) -> bool {
 
 /// A condition is True.
 pub fn condition(status: &Value, kind: &str) -> bool {
-    status
-        .get("conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|condition| {
-            condition.get("type").and_then(Value::as_str) == Some(kind)
-                && condition.get("status").and_then(Value::as_str) == Some("True")
-        })
+    status::condition(status, kind).is_some_and(status::is_true)
 }
 
 /// The phase of a status.
 pub fn phase(status: &Value) -> &str {
-    status
-        .get("phase")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    status::text(status, "phase")
 }

@@ -12,7 +12,7 @@ use crate::mend;
 use crate::object::Desired;
 use crate::plan::Plan;
 use crate::quantity::thousandths;
-use crate::status::Obstacle;
+use crate::status::{Obstacle, condition, is_true, text};
 use crate::storage_class;
 
 /// How long a filesystem may wait to be resized before we say that it waits for a restart: kubelets that can do it under a
@@ -133,16 +133,10 @@ fn fixed<S>(plan: &mut Plan<'_, S>, claim: &Entry, observed: &Value, wanted: &Va
 
 fn waits_for_restart<S>(plan: &mut Plan<'_, S>, claim: &Entry) -> bool {
     let status = claim.status_value();
-    let since = status
-        .get("conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|c| c.get("type").and_then(Value::as_str) == Some("FileSystemResizePending"))
-        .filter(|c| c.get("status").and_then(Value::as_str) == Some("True"))
-        .find_map(|c| {
-            c.get("lastTransitionTime")?
-                .as_str()?
+    let since = condition(&status, "FileSystemResizePending")
+        .filter(|pending| is_true(pending))
+        .and_then(|pending| {
+            text(pending, "lastTransitionTime")
                 .parse::<Timestamp>()
                 .ok()
         });

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// pgctld with PostgreSQL 17 and pgBackRest.
 pub const POSTGRES: &str = "ghcr.io/multigres/pgctld:sha-66d2310";
@@ -137,11 +136,7 @@ impl ComponentImages {
             line("postgres", &self.postgres),
         ];
         lines.sort();
-        Sha256::digest(lines.join("\n").as_bytes())
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        crate::digest::sha256(&lines.join("\n"), 12)
     }
 }
 

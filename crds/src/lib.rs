@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod common;
 pub mod core_template;
+pub mod digest;
 pub mod guc;
 pub mod image;
 pub mod materialise;

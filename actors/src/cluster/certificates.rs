@@ -4,7 +4,6 @@
 use crds::certificate::Issuance;
 use crds::resolve::ResolvedCluster;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::action::Action;
 use crate::entry::Entry;
@@ -12,7 +11,7 @@ use crate::labels;
 use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::secrets::Needed;
-use crate::status::Condition;
+use crate::status::{Condition, condition, is_true, text};
 use crate::tls::{OPERATOR, PAIR, PAIR_AND_CA, public_secret};
 use crate::workload::{Owner, RenderError, certificate_name};
 
@@ -135,8 +134,7 @@ pub fn common_name(name: &str) -> String {
     if name.len() <= COMMON_NAME {
         return name.to_owned();
     }
-    let sum = Sha256::digest(name.as_bytes());
-    let hash: String = sum.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let hash = crds::digest::sha256(name, 8);
     let kept: String = name.chars().take(COMMON_NAME - 9).collect();
     format!("{kept}-{hash}")
 }
@@ -207,36 +205,24 @@ pub fn told<S>(plan: &Plan<'_, S>, wanted: &[Desired]) -> Option<Condition> {
 }
 
 /// Why a Certificate is not Ready, with what cert-manager says of its last attempt.
-fn problem(status: &Value) -> Option<(String, String)> {
-    let condition = |kind: &str| {
-        let conditions = status.get("conditions")?.as_array()?;
-        let text = |of: &Value, field: &str| of.get(field)?.as_str().map(str::to_owned);
-        let found = conditions
-            .iter()
-            .find(|of| text(of, "type").as_deref() == Some(kind))?;
-        let fields = ["status", "reason", "message"];
-        Some(fields.map(|field| text(found, field).unwrap_or_default()))
-    };
-    let Some([ready, reason, mut message]) = condition("Ready") else {
+fn problem(of: &Value) -> Option<(String, String)> {
+    let Some(ready) = condition(of, "Ready") else {
         // One text until cert-manager says more.
         return Some(("Pending".to_owned(), "not issued yet".to_owned()));
     };
-    if ready == "True" {
+    if is_true(ready) {
         return None;
     }
-    if let Some([issuing, _, why]) = condition("Issuing")
-        && issuing == "False"
-        && !why.is_empty()
-    {
+    let mut message = text(ready, "message").to_owned();
+    let failed = condition(of, "Issuing").filter(|issuing| text(issuing, "status") == "False");
+    let why = failed.map_or("", |issuing| text(issuing, "message"));
+    if !why.is_empty() {
         message = format!("{message}; {why}");
     }
+    let reason = text(ready, "reason");
     let is_word = !reason.is_empty() && reason.chars().all(|c| c.is_ascii_alphanumeric());
-    let reason = if is_word {
-        reason
-    } else {
-        "NotReady".to_owned()
-    };
-    Some((reason, message))
+    let reason = if is_word { reason } else { "NotReady" };
+    Some((reason.to_owned(), message))
 }
 
 /// The patch that makes a Secret go with the cluster; None when it does.

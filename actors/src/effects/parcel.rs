@@ -1,5 +1,6 @@
-//! A job on the shelf: patches and status are kept as text, as objects are anyway, which takes a tenth of the memory of the tree as which it was decided.
-//! A fleet that comes up at once has thousands of objects waiting, and what they take is never given back as a whole.
+//! A job on the shelf: patches and statuses are kept as text, as objects are anyway, which takes a tenth of the memory of the
+//! tree as which they were decided. A fleet that comes up at once has thousands of jobs waiting, and what they take is never
+//! given back as a whole.
 
 use serde_json::Value;
 

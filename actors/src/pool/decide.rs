@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use crds::Shard;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::objects::{self, Inputs};
 use super::spec_hash;
@@ -152,12 +151,8 @@ enum Standing {
 }
 
 fn standing(entry: &Entry, pod: &Desired, inputs: Inputs<'_>) -> Standing {
-    let metadata = pod.body.metadata();
-    let wanted = metadata
-        .pointer("/annotations/multigres.com~1spec-hash")
-        .and_then(Value::as_str);
-    let found = entry.annotation(labels::SPEC_HASH);
-    if found == wanted {
+    let wanted = pod.body.annotation(labels::SPEC_HASH);
+    if entry.annotation(labels::SPEC_HASH) == wanted.as_deref() {
         return Standing::Current;
     }
     let common = entry.pod.as_ref().and_then(|pod| pod.common);

@@ -5,7 +5,6 @@
 //! server fills in counts as absent, and an amount counts by its value.
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::containers::{
     CHOSEN_FLAGS, EXPORTER_CONTAINER, POOLER_CONTAINER, POSTGRES_CONTAINER, POSTGRES_ID,
@@ -14,7 +13,6 @@ use crate::canonical;
 use crate::entry::digest;
 use crate::labels;
 use crate::quantity::thousandths;
-use crate::shard::postgres_config::hex;
 
 /// Stands before the digest. Raised when the meaning of the hash changes: pods with another version are compared by content,
 /// not by hash, and get the new hash when they agree.
@@ -103,8 +101,8 @@ pub fn of(annotations: &labels::Map, mut spec: Value) -> String {
         Map::from_iter([("configHash".to_owned(), config), ("spec".to_owned(), spec)]);
     let certificates = annotation(labels::TLS_HASH);
     covered.extend(certificates.map(|hash| ("tlsHash".to_owned(), hash)));
-    let digits = hex(&Sha256::digest(text(&Value::Object(covered)).as_bytes()));
-    format!("{VERSION}{}", digits.get(..DIGITS).unwrap_or(&digits))
+    let digits = crds::digest::sha256(&text(&Value::Object(covered)), DIGITS);
+    format!("{VERSION}{digits}")
 }
 
 fn text(of: &Value) -> String {

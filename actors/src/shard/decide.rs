@@ -115,9 +115,9 @@ fn keep(
         }
         wanted.push(desired);
     }
-    let supply = supply(plan, &multiorch::secrets(shard, &Identity::new(shard)?));
+    let of_multiorch = supply(plan, &multiorch::secrets(shard, &Identity::new(shard)?));
     for desired in objects.multiorch {
-        if let Supply::Complete(hash) = &supply {
+        if let Supply::Complete(hash) = &of_multiorch {
             let mut stamped = desired.clone();
             stamp(&mut stamped, hash);
             orchestrate(plan, shard, stamped);
@@ -130,11 +130,11 @@ fn keep(
             plan.prune(kind, &refs);
         }
     }
-    let supply = match supply {
-        Supply::Complete(_) => crate::secrets::supply(plan, &of_pools(shard)?),
+    let lacks = match of_multiorch {
+        Supply::Complete(_) => supply(plan, &of_pools(shard)?),
         other => other,
     };
-    Ok(match supply {
+    Ok(match lacks {
         Supply::Complete(_) => None,
         Supply::Missing(what) => Some(what),
         Supply::Unknown => Some(status::WAITING.to_owned()),

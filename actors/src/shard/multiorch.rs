@@ -65,10 +65,7 @@ pub fn secrets(shard: &Shard, identity: &Identity) -> Vec<Needed> {
 
 /// The cell of an orchestrator's Deployment.
 pub fn cell_of(deployment: &Desired) -> String {
-    let metadata = deployment.body.metadata();
-    let labels = metadata.get("labels");
-    let cell = labels.and_then(|labels| labels.get(labels::CELL)?.as_str());
-    cell.unwrap_or_default().to_owned()
+    deployment.body.label(labels::CELL).unwrap_or_default()
 }
 
 fn tls(shard: &Shard, identity: &Identity) -> Tls {

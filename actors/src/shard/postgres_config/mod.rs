@@ -119,16 +119,7 @@ fn digest<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> S
         hasher.update(value);
         hasher.update("\n");
     }
-    hex(&hasher.finalize())
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    crds::digest::hex(&hasher.finalize())
 }
 
 #[cfg(test)]
