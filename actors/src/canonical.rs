@@ -2,9 +2,15 @@
 //!
 //! Every decision writes every object of its room, so the text comes straight from whatever serialises, without a tree between.
 
+mod tree;
+
+use std::fmt::Write as _;
+
 use serde::ser::{Error as _, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct};
 use serde::ser::{SerializeTuple, Serializer};
 use serde_json::Error;
+
+pub use tree::Node;
 
 /// The canonical text of a value.
 ///
@@ -94,6 +100,7 @@ impl Writer {
             self.escaped = true;
             self.out.push_str(&serde_json::to_string(text)?);
         } else {
+            self.out.reserve(text.len() + 2);
             self.out.push('"');
             self.out.push_str(text);
             self.out.push('"');
@@ -178,6 +185,15 @@ fn unusual<T>(what: &str) -> Result<T, Error> {
     Err(Error::custom(format!("{what} in an object")))
 }
 
+/// Whole numbers.
+macro_rules! whole {
+    ($($method:ident($number:ty),)*) => {$(
+        fn $method(self, value: $number) -> Result<(), Error> {
+            write!(self.out, "{value}").map_err(Error::custom)
+        }
+    )*};
+}
+
 /// Numbers as serde_json writes them.
 macro_rules! numbers {
     ($($method:ident($number:ty),)*) => {$(
@@ -204,11 +220,12 @@ impl<'a> Serializer for &'a mut Writer {
         Ok(())
     }
 
-    numbers! {
+    whole! {
         serialize_i8(i8), serialize_i16(i16), serialize_i32(i32), serialize_i64(i64),
         serialize_u8(u8), serialize_u16(u16), serialize_u32(u32), serialize_u64(u64),
-        serialize_f32(f32), serialize_f64(f64),
     }
+
+    numbers! { serialize_f32(f32), serialize_f64(f64), }
 
     fn serialize_char(self, value: char) -> Result<(), Error> {
         self.quoted(value.encode_utf8(&mut [0; 4]))

@@ -22,7 +22,7 @@ pub fn resource(kind: Kind) -> ApiResource {
     ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
-        api_version: kind.api_version(),
+        api_version: kind.api_version().to_owned(),
         kind: kind.name().to_owned(),
         plural: plural.to_owned(),
     }

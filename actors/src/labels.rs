@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// A set of labels or annotations, or a node or pod selector.
+/// A set of labels or annotations as the API has it.
 pub type Map = BTreeMap<String, String>;
+/// The same as we write it, or a selector.
+pub type Labels<'a> = BTreeMap<&'a str, &'a str>;
 
 /// `app.kubernetes.io/name`, on every object.
 pub const NAME: &str = "app.kubernetes.io/name";
@@ -78,7 +80,11 @@ const SELECTED: [&str; 8] = [
 ];
 
 /// The standard set for one component, with further labels on top.
-pub fn standard(cluster: &str, component: &str, further: &[(&str, &str)]) -> Map {
+pub fn standard<'a>(
+    cluster: &'a str,
+    component: &'a str,
+    further: &[(&'a str, &'a str)],
+) -> Labels<'a> {
     let base = [
         (NAME, "multigres"),
         (INSTANCE, cluster),
@@ -86,36 +92,32 @@ pub fn standard(cluster: &str, component: &str, further: &[(&str, &str)]) -> Map
         (PART_OF, "multigres"),
         (MANAGED_BY, "multigres-operator"),
     ];
-    base.iter()
-        .chain(further)
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    base.iter().chain(further).copied().collect()
+}
+
+/// A set of the API's, to be written.
+pub fn borrowed(map: &Map) -> Labels<'_> {
+    let pairs = map.iter();
+    pairs.map(|(k, v)| (k.as_str(), v.as_str())).collect()
 }
 
 /// `under` with `over` laid on top; ours go over the user's.
-pub fn merged(under: Option<&Map>, over: Map) -> Map {
-    let mut result = over;
-    for (key, value) in under.into_iter().flatten() {
-        if !result.contains_key(key) {
-            result.insert(key.clone(), value.clone());
-        }
-    }
-    result
+pub fn merged<'a>(mut under: Labels<'a>, over: Labels<'a>) -> Labels<'a> {
+    under.extend(over);
+    under
 }
 
 /// What of these labels a selector may use.
-pub fn selector(labels: &Map) -> Map {
-    labels
-        .iter()
-        .filter(|(key, _)| SELECTED.contains(&key.as_str()))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect()
+pub fn selector<'a>(labels: &Labels<'a>) -> Labels<'a> {
+    let mut result = labels.clone();
+    result.retain(|key, _| SELECTED.contains(key));
+    result
 }
 
 /// The user's pod annotations without those that would make Prometheus scrape the wrong port, and the project.
-pub fn pod_annotations(user: Option<&Map>, project: &str) -> Map {
-    let mut result = user.cloned().unwrap_or_default();
+pub fn pod_annotations<'a>(user: &'a Map, project: &'a str) -> Labels<'a> {
+    let mut result = borrowed(user);
     result.retain(|key, _| SCRAPE.iter().all(|(scrape, _)| scrape != key));
-    result.insert(PROJECT_REF.to_owned(), project.to_owned());
+    result.insert(PROJECT_REF, project);
     result
 }

@@ -31,6 +31,7 @@ pub mod proto;
 pub mod quantity;
 pub mod room;
 pub mod secrets;
+pub mod shape;
 pub mod shard;
 pub mod status;
 pub mod storage_class;

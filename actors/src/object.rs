@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::Metadata;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+use crate::labels::Labels;
 use crate::manifest::Manifest;
+use crate::shape::ObjectMeta;
 
 /// The label by which informers find our objects, and its value (`api.md` 5.1).
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "multigres-operator");
@@ -110,10 +110,25 @@ impl Kind {
     }
 
     /// `apiVersion` as it stands in manifests.
-    pub fn api_version(self) -> String {
-        match self.resource() {
-            ("", version, _) => version.to_owned(),
-            (group, version, _) => format!("{group}/{version}"),
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Kind::CoreTemplate
+            | Kind::CellTemplate
+            | Kind::ShardTemplate
+            | Kind::MultigresCluster
+            | Kind::TopoServer
+            | Kind::Cell
+            | Kind::TableGroup
+            | Kind::Shard => "multigres.com/v1alpha1",
+            Kind::StatefulSet | Kind::Deployment => "apps/v1",
+            Kind::Service
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::PersistentVolumeClaim
+            | Kind::Pod => "v1",
+            Kind::PodDisruptionBudget => "policy/v1",
+            Kind::Certificate => "cert-manager.io/v1",
+            Kind::StorageClass => "storage.k8s.io/v1",
         }
     }
 
@@ -217,49 +232,53 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The desired form of a typed object of Kubernetes, which says nothing of its status.
+    /// The desired form of an object with a spec.
     ///
     /// # Errors
-    /// When the object cannot be serialised or has no name or namespace: a bug in a builder.
-    pub fn from_typed<K>(kind: Kind, object: &K) -> Result<Self, serde_json::Error>
-    where
-        K: Serialize + Metadata<Ty = ObjectMeta>,
-    {
-        Self::named(kind, object.metadata(), object)
+    /// When it cannot be serialised or has no name or namespace: a bug in a builder.
+    pub fn new(
+        kind: Kind,
+        metadata: &ObjectMeta<'_>,
+        spec: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
+        Self::written(kind, metadata, None, Some(spec))
     }
 
-    /// The desired form of a custom resource.
+    /// The desired form of a ConfigMap.
     ///
     /// # Errors
-    /// As [`Desired::from_typed`].
-    pub fn custom(
+    /// As [`Desired::new`].
+    pub fn config_map(
+        metadata: &ObjectMeta<'_>,
+        data: &Labels<'_>,
+    ) -> Result<Self, serde_json::Error> {
+        Self::written(Kind::ConfigMap, metadata, Some(data), None::<&()>)
+    }
+
+    /// The desired form of a Secret, without its data.
+    ///
+    /// # Errors
+    /// As [`Desired::new`].
+    pub fn secret(metadata: &ObjectMeta<'_>) -> Result<Self, serde_json::Error> {
+        Self::written(Kind::Secret, metadata, None, None::<&()>)
+    }
+
+    fn written(
         kind: Kind,
-        metadata: &ObjectMeta,
-        spec: &impl Serialize,
+        metadata: &ObjectMeta<'_>,
+        data: Option<&Labels<'_>>,
+        spec: Option<&impl Serialize>,
     ) -> Result<Self, serde_json::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Custom<'a, S> {
-            api_version: String,
-            kind: &'static str,
-            metadata: &'a ObjectMeta,
-            spec: &'a S,
+        struct Object<'a, S> {
+            api_version: &'a str,
+            data: Option<&'a Labels<'a>>,
+            kind: &'a str,
+            metadata: &'a ObjectMeta<'a>,
+            spec: Option<&'a S>,
         }
-        let object = Custom {
-            api_version: kind.api_version(),
-            kind: kind.name(),
-            metadata,
-            spec,
-        };
-        Self::named(kind, metadata, &object)
-    }
-
-    fn named(
-        kind: Kind,
-        metadata: &ObjectMeta,
-        object: &impl Serialize,
-    ) -> Result<Self, serde_json::Error> {
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let namespace = metadata.namespace.unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
         if namespace.is_empty() || name.is_empty() {
             return Err(serde::ser::Error::custom(format!(
@@ -267,9 +286,16 @@ impl Desired {
                 kind.name()
             )));
         }
+        let object = Object {
+            api_version: kind.api_version(),
+            data,
+            kind: kind.name(),
+            metadata,
+            spec,
+        };
         Ok(Self {
             key: Key::new(kind, namespace, name),
-            body: Manifest::of(object)?,
+            body: Manifest::of(&object)?,
         })
     }
 }

@@ -2,12 +2,12 @@
 //! (`topology.md` 1.1), TLS for PostgreSQL clients (`workloads.md` 11.2).
 
 use crds::GlobalTopoServerRef;
-use k8s_openapi::api::core::v1::{
-    ProjectedVolumeSource, SecretProjection, Volume, VolumeMount, VolumeProjection,
-};
 
 use crate::secrets::Needed;
-use crate::workload::{self, READABLE, item, listed, mount_ro, secret_volume};
+use crate::shape::{
+    ProjectedVolumeSource, SecretProjection, Text, Volume, VolumeMount, VolumeProjection,
+};
+use crate::workload::{self, READABLE, item, mount_ro, secret_volume};
 
 /// The component under whose name the operator itself calls poolers and multiadmin.
 pub const OPERATOR: &str = "multigres-operator";
@@ -30,21 +30,21 @@ pub fn public_secret(cluster: &str) -> String {
 
 /// Arguments, mounts and volumes, and the Secrets that must be there first.
 #[derive(Default)]
-pub struct Tls {
+pub struct Tls<'a> {
     /// Flags and values, apart.
-    pub args: Vec<String>,
+    pub args: Vec<Text<'a>>,
     /// Mounts, all read-only.
-    pub mounts: Vec<VolumeMount>,
+    pub mounts: Vec<VolumeMount<'a>>,
     /// Volumes of the pod.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<Volume<'a>>,
     /// What is mounted.
     pub secrets: Vec<Needed>,
 }
 
-impl Tls {
+impl<'a> Tls<'a> {
     /// mTLS with the other components: serves with the component's certificate and calls poolers with it. `of` is component,
     /// cluster and namespace, `at` the volume's name and the folder.
-    pub fn mesh(&mut self, of: (&str, &str, &str), at: (&str, &str)) {
+    pub fn mesh(&mut self, of: (&str, &str, &str), at: (&'a str, &'a str)) {
         self.serve(of, at);
         let ((_, cluster, namespace), (_, dir)) = (of, at);
         self.args
@@ -52,37 +52,36 @@ impl Tls {
     }
 
     /// The same for a component that calls nobody.
-    pub fn serve(&mut self, of: (&str, &str, &str), at: (&str, &str)) {
+    pub fn serve(&mut self, of: (&str, &str, &str), at: (&'a str, &'a str)) {
         let ((component, cluster, namespace), (volume, dir)) = (of, at);
         let secret = workload::certificate_name(component, cluster, namespace);
         self.args.extend(workload::serve_tls(dir));
         self.mounts.push(mount_ro(volume, dir));
         self.volumes
-            .push(secret_volume(volume, &secret, READABLE, None));
+            .push(secret_volume(volume, secret.clone(), READABLE, Vec::new()));
         self.secrets.push(Needed::issued(secret, PAIR_AND_CA));
     }
 
     /// TLS for PostgreSQL clients, offered and not demanded.
-    pub fn public(&mut self, cluster: &str, volume: &str, dir: &str) {
+    pub fn public(&mut self, cluster: &str, volume: &'a str, dir: &'a str) {
         let secret = public_secret(cluster);
         self.args.extend([
-            "--pg-tls-cert-file".to_owned(),
-            format!("{dir}/tls.crt"),
-            "--pg-tls-key-file".to_owned(),
-            format!("{dir}/tls.key"),
+            "--pg-tls-cert-file".into(),
+            format!("{dir}/tls.crt").into(),
+            "--pg-tls-key-file".into(),
+            format!("{dir}/tls.key").into(),
         ]);
         self.mounts.push(mount_ro(volume, dir));
         self.volumes
-            .push(secret_volume(volume, &secret, READABLE, None));
+            .push(secret_volume(volume, secret.clone(), READABLE, Vec::new()));
         self.secrets.push(Needed::issued(secret, PAIR));
     }
 
     /// TLS towards an external topology store, where the cluster names Secrets for it.
-    pub fn store(&mut self, store: &GlobalTopoServerRef) {
-        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    pub fn store(&mut self, store: &'a GlobalTopoServerRef) {
         let sources = [
-            (given(&store.client_cert_secret), PAIR),
-            (given(&store.ca_secret), CA),
+            (workload::text(&store.client_cert_secret), PAIR),
+            (workload::text(&store.ca_secret), CA),
         ];
         let mut projections = Vec::new();
         for (name, files) in sources {
@@ -93,26 +92,24 @@ impl Tls {
                     "tls.key" => "key",
                     _ => "ca",
                 };
-                self.args.push(format!("--topo-etcd-tls-{flag}"));
-                self.args.push(format!("{STORE_DIR}/{file}"));
+                self.args.push(format!("--topo-etcd-tls-{flag}").into());
+                self.args.push(format!("{STORE_DIR}/{file}").into());
             }
             projections.push(VolumeProjection {
-                secret: Some(SecretProjection {
-                    name: name.clone(),
-                    items: Some(files.iter().map(|file| item(file, file)).collect()),
-                    optional: None,
-                }),
-                ..VolumeProjection::default()
+                secret: SecretProjection {
+                    name: name.into(),
+                    items: files.iter().map(|file| item(file, file)).collect(),
+                },
             });
-            self.secrets.push(Needed::given(name, files));
+            self.secrets.push(Needed::given(name.to_owned(), files));
         }
-        if let Some(sources) = listed(projections) {
+        if !projections.is_empty() {
             self.mounts.push(mount_ro(STORE_VOLUME, STORE_DIR));
             self.volumes.push(Volume {
-                name: STORE_VOLUME.to_owned(),
+                name: STORE_VOLUME,
                 projected: Some(ProjectedVolumeSource {
-                    default_mode: Some(READABLE),
-                    sources: Some(sources),
+                    default_mode: READABLE,
+                    sources: projections,
                 }),
                 ..Volume::default()
             });

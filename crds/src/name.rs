@@ -39,27 +39,32 @@ impl Limit {
 
 /// Joins logical names.
 pub fn join<S: AsRef<str>>(limit: Limit, parts: &[S]) -> String {
-    if parts.is_empty() {
+    let Some(first) = parts.first() else {
         return String::new();
-    }
+    };
     let digest = hash(parts);
-    let mapped: Vec<String> = parts
-        .iter()
-        .map(|part| part.as_ref().chars().map(legal).collect())
-        .collect();
-    let mut body = mapped.join("-");
-    let first = mapped.first().and_then(|part| part.chars().next());
-    let fits = first
-        .is_some_and(|c| c.is_ascii_lowercase() || (limit == Limit::Default && c.is_ascii_digit()));
+    let length: usize = parts.iter().map(|part| part.as_ref().len() + 1).sum();
+    let mut name = String::with_capacity(length + 12);
+    let fits =
+        first.as_ref().chars().next().map(legal).is_some_and(|c| {
+            c.is_ascii_lowercase() || (limit == Limit::Default && c.is_ascii_digit())
+        });
     if !fits {
-        body.insert(0, 'x');
+        name.push('x');
     }
-    let length = body.len() + 9;
+    for (at, part) in parts.iter().enumerate() {
+        name.push_str(if at == 0 { "" } else { "-" });
+        name.extend(part.as_ref().chars().map(legal));
+    }
+    let length = name.len() + 9;
     if length <= limit.length() {
-        return format!("{body}-{digest}");
+        name.push('-');
+    } else {
+        name.truncate(name.len() - (length - limit.length() + 2));
+        name.push_str("---");
     }
-    body.truncate(body.len() - (length - limit.length() + 2));
-    format!("{body}---{digest}")
+    name.push_str(&digest);
+    name
 }
 
 fn legal(c: char) -> char {

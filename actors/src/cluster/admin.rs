@@ -2,16 +2,16 @@
 
 use crds::MultigresCluster;
 use crds::resolve::ResolvedCluster;
-use k8s_openapi::api::core::v1::{Container, EnvVar};
 
 use super::objects::exposed;
 use crate::cell::objects::PG_PORT;
 use crate::labels;
 use crate::object::{Desired, Kind};
 use crate::secrets::Needed;
+use crate::shape::Container;
 use crate::tls::Tls;
 use crate::workload::{
-    self, Owner, Placement, Pull, RenderError, Stateless, env, env_secret, listed, numbered_port,
+    self, Owner, Placement, Pull, RenderError, Stateless, env, env_secret, flag, numbered_port,
     pod_ip, port, probes,
 };
 
@@ -20,23 +20,23 @@ const ADMIN_GRPC: i32 = 18070;
 const ADMIN_TLS_DIR: &str = "/etc/multiadmin/tls";
 const WEB_HTTP: i32 = 18100;
 
-fn pull(resolved: &ResolvedCluster) -> Pull {
+fn pull(resolved: &ResolvedCluster) -> Pull<'_> {
     Pull {
-        policy: Some(resolved.image_pull_policy.clone()),
-        secrets: listed(resolved.image_pull_secrets.clone()),
+        policy: Some(&resolved.image_pull_policy),
+        secrets: &resolved.image_pull_secrets,
     }
 }
 
 /// The Secrets that multiadmin mounts.
-pub fn secrets(resolved: &ResolvedCluster, owner: &Owner) -> Vec<Needed> {
+pub fn secrets(resolved: &ResolvedCluster, owner: &Owner<'_>) -> Vec<Needed> {
     tls(resolved, owner).secrets
 }
 
-fn tls(resolved: &ResolvedCluster, owner: &Owner) -> Tls {
+fn tls<'a>(resolved: &'a ResolvedCluster, owner: &Owner<'_>) -> Tls<'a> {
     let mut tls = Tls::default();
     if resolved.internal_tls {
         tls.mesh(
-            ("multiadmin", &owner.name, &owner.namespace),
+            ("multiadmin", owner.name, owner.namespace),
             ("tls-certs", ADMIN_TLS_DIR),
         );
     }
@@ -48,51 +48,54 @@ fn tls(resolved: &ResolvedCluster, owner: &Owner) -> Tls {
 ///
 /// # Errors
 /// When one cannot be serialised.
-pub fn multiadmin(resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired; 2], RenderError> {
+pub fn multiadmin(
+    resolved: &ResolvedCluster,
+    owner: &Owner<'_>,
+) -> Result<[Desired; 2], RenderError> {
     let name = format!("{}-multiadmin", owner.name);
-    let own = labels::standard(&owner.name, "multiadmin", &[(labels::CLUSTER, &owner.name)]);
+    let own = labels::standard(owner.name, "multiadmin", &[(labels::CLUSTER, owner.name)]);
     let telemetry = workload::telemetry(resolved.observability.as_ref(), None);
     let tls = tls(resolved, owner);
     let mut args = vec![
-        format!("--http-port={ADMIN_HTTP}"),
-        format!("--grpc-port={ADMIN_GRPC}"),
-        format!(
-            "--topo-global-server-addresses={}",
-            resolved.topology_ref.address
+        format!("--http-port={ADMIN_HTTP}").into(),
+        format!("--grpc-port={ADMIN_GRPC}").into(),
+        flag(
+            "--topo-global-server-addresses",
+            &resolved.topology_ref.address,
         ),
-        format!("--topo-global-root={}", resolved.topology_ref.root_path),
+        flag("--topo-global-root", &resolved.topology_ref.root_path),
         // The admin API is off without it.
-        "--service-map=grpc-multiadmin".to_owned(),
-        "--pprof-http=true".to_owned(),
-        format!(
-            "--log-level={}",
-            resolved.log_levels.multiadmin.as_deref().unwrap_or("info")
+        "--service-map=grpc-multiadmin".into(),
+        "--pprof-http=true".into(),
+        flag(
+            "--log-level",
+            resolved.log_levels.multiadmin.as_deref().unwrap_or("info"),
         ),
-        "--hostname=$(POD_IP)".to_owned(),
+        "--hostname=$(POD_IP)".into(),
     ];
     args.extend(tls.args);
     let container = Container {
-        name: "multiadmin".to_owned(),
-        image: resolved.images.multiadmin.clone(),
-        command: Some(vec!["/multigres/bin/multiadmin".to_owned()]),
-        args: Some(args),
-        env: Some(std::iter::once(pod_ip()).chain(telemetry.env).collect()),
-        ports: Some(vec![port("http", ADMIN_HTTP), port("grpc", ADMIN_GRPC)]),
-        resources: resolved.multiadmin.resources.clone(),
-        security_context: Some(workload::unprivileged(None, None)),
-        volume_mounts: listed(telemetry.mount.into_iter().chain(tls.mounts).collect()),
+        name: "multiadmin",
+        image: resolved.images.multiadmin.as_deref(),
+        command: &["/multigres/bin/multiadmin"],
+        args,
+        env: std::iter::once(pod_ip()).chain(telemetry.env).collect(),
+        ports: vec![port("http", ADMIN_HTTP), port("grpc", ADMIN_GRPC)],
+        resources: resolved.multiadmin.resources.as_ref(),
+        security_context: workload::unprivileged(None, None),
+        volume_mounts: telemetry.mount.into_iter().chain(tls.mounts).collect(),
         ..Container::default()
     };
     let deployment = Stateless {
         metadata: owner.child(name.clone(), own.clone()),
         replicas: resolved.multiadmin.replicas.unwrap_or(1),
         exclusive: false,
-        pod_labels: Some(resolved.multiadmin.pod_labels.clone()),
-        pod_annotations: Some(resolved.multiadmin.pod_annotations.clone()),
+        pod_labels: &resolved.multiadmin.pod_labels,
+        pod_annotations: labels::borrowed(&resolved.multiadmin.pod_annotations),
         placement: Placement {
             nodes: None,
-            affinity: resolved.multiadmin.affinity.clone(),
-            tolerations: listed(resolved.multiadmin_placement.tolerations.clone()),
+            affinity: resolved.multiadmin.affinity.as_ref(),
+            tolerations: &resolved.multiadmin_placement.tolerations,
         },
         pull: pull(resolved),
         container: probes("/live", "/ready", ADMIN_HTTP).on(container),
@@ -102,14 +105,10 @@ pub fn multiadmin(resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired;
         numbered_port("http", ADMIN_HTTP),
         numbered_port("grpc", ADMIN_GRPC),
     ];
-    let service = workload::service(
-        owner.child(name, own.clone()),
-        labels::selector(&own),
-        ports,
-    );
+    let service = workload::service(labels::selector(&own), ports);
     Ok([
-        Desired::from_typed(Kind::Deployment, &deployment.build())?,
-        Desired::from_typed(Kind::Service, &service)?,
+        deployment.build()?,
+        Desired::new(Kind::Service, &owner.child(name, own), &service)?,
     ])
 }
 
@@ -120,16 +119,16 @@ pub fn multiadmin(resolved: &ResolvedCluster, owner: &Owner) -> Result<[Desired;
 pub fn web(
     cluster: &MultigresCluster,
     resolved: &ResolvedCluster,
-    owner: &Owner,
+    owner: &Owner<'_>,
 ) -> Result<[Desired; 2], RenderError> {
     let name = format!("{}-multiadmin-web", owner.name);
     let own = labels::standard(
-        &owner.name,
+        owner.name,
         "multiadmin-web",
-        &[(labels::CLUSTER, &owner.name)],
+        &[(labels::CLUSTER, owner.name)],
     );
     let password = &cluster.spec.postgres_password_secret_ref;
-    let variables: Vec<EnvVar> = vec![
+    let variables = vec![
         env("HOSTNAME", "::"),
         env(
             "MULTIADMIN_API_URL",
@@ -138,28 +137,28 @@ pub fn web(
         env("POSTGRES_HOST", format!("{}-multigateway", owner.name)),
         env("POSTGRES_PORT", PG_PORT.to_string()),
         env("POSTGRES_DATABASE", "postgres"),
-        env("POSTGRES_USER", resolved.superuser.clone()),
+        env("POSTGRES_USER", &resolved.superuser),
         // Without it the web falls back to a literal password (trap T9).
         env_secret("POSTGRES_PASSWORD", &password.name, &password.key),
     ];
     let container = Container {
-        name: "multiadmin-web".to_owned(),
-        image: resolved.images.multiadmin_web.clone(),
-        env: Some(variables),
-        ports: Some(vec![port("http", WEB_HTTP)]),
-        resources: resolved.multiadmin_web.resources.clone(),
+        name: "multiadmin-web",
+        image: resolved.images.multiadmin_web.as_deref(),
+        env: variables,
+        ports: vec![port("http", WEB_HTTP)],
+        resources: resolved.multiadmin_web.resources.as_ref(),
         // The image's user `nextjs` has this number (`workloads.md` 2.8); a name alone would not pass runAsNonRoot.
-        security_context: Some(workload::unprivileged(Some(1001), None)),
+        security_context: workload::unprivileged(Some(1001), None),
         ..Container::default()
     };
     let deployment = Stateless {
         metadata: owner.child(name.clone(), own.clone()),
         replicas: resolved.multiadmin_web.replicas.unwrap_or(1),
         exclusive: false,
-        pod_labels: Some(resolved.multiadmin_web.pod_labels.clone()),
-        pod_annotations: Some(resolved.multiadmin_web.pod_annotations.clone()),
+        pod_labels: &resolved.multiadmin_web.pod_labels,
+        pod_annotations: labels::borrowed(&resolved.multiadmin_web.pod_annotations),
         placement: Placement {
-            affinity: resolved.multiadmin_web.affinity.clone(),
+            affinity: resolved.multiadmin_web.affinity.as_ref(),
             ..Placement::default()
         },
         pull: pull(resolved),
@@ -167,16 +166,13 @@ pub fn web(
         volumes: Vec::new(),
     };
     let ports = vec![numbered_port("http", WEB_HTTP)];
-    let service = workload::service(
-        owner.child(name, own.clone()),
-        labels::selector(&own),
-        ports,
-    );
+    let service = workload::service(labels::selector(&own), ports);
     Ok([
-        Desired::from_typed(Kind::Deployment, &deployment.build())?,
-        Desired::from_typed(
-            Kind::Service,
-            &exposed(service, resolved.external_admin_web.as_ref()),
+        deployment.build()?,
+        exposed(
+            owner.child(name, own),
+            service,
+            resolved.external_admin_web.as_ref(),
         )?,
     ])
 }

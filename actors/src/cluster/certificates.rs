@@ -41,7 +41,7 @@ const ISSUED_FOR: &str = "cert-manager.io/certificate-name";
 /// # Errors
 /// When one cannot be serialised.
 pub fn render(
-    owner: &Owner,
+    owner: &Owner<'_>,
     resolved: &ResolvedCluster,
     issuance: &Issuance,
 ) -> Result<Vec<Desired>, RenderError> {
@@ -100,15 +100,15 @@ pub fn secrets(owner: &Owner, resolved: &ResolvedCluster) -> Vec<Needed> {
 }
 
 fn certificate(
-    owner: &Owner,
+    owner: &Owner<'_>,
     issuance: &Issuance,
     name: &str,
     secret: &str,
     names: &[String],
     usages: &[&str],
 ) -> Result<Desired, RenderError> {
-    let further = [(labels::CLUSTER, owner.name.as_str())];
-    let own = labels::standard(&owner.name, COMPONENT, &further);
+    let further = [(labels::CLUSTER, owner.name)];
+    let own = labels::standard(owner.name, COMPONENT, &further);
     let usages: Vec<&str> = ["digital signature", "key encipherment"]
         .iter()
         .chain(usages)
@@ -126,7 +126,7 @@ fn certificate(
         "issuerRef": {"kind": issuance.kind, "name": issuance.name, "group": issuance.group},
     });
     let metadata = owner.child(name, own);
-    Ok(Desired::custom(Kind::Certificate, &metadata, &spec)?)
+    Ok(Desired::new(Kind::Certificate, &metadata, &spec)?)
 }
 
 /// A name cut to what a certificate can carry, with a hash where it was cut (L-CERT-03).

@@ -79,11 +79,11 @@ fn resolved(
     }
 }
 
-fn build(
-    cluster: &MultigresCluster,
+fn build<'a>(
+    cluster: &'a MultigresCluster,
     resolved: &ResolvedCluster,
     defaults: &OperatorDefaults,
-) -> Result<(Owner, Vec<Desired>), RenderError> {
+) -> Result<(Owner<'a>, Vec<Desired>), RenderError> {
     let owner = Owner::new(Kind::MultigresCluster, &cluster.metadata)?;
     let mut objects = objects::render(cluster, resolved)?;
     objects.extend(certificates::render(&owner, resolved, &defaults.issuance)?);
@@ -93,7 +93,7 @@ fn build(
 /// Keeps what is wanted. Says what multiadmin has to wait for: without the Secrets it mounts it would hang.
 fn keep(
     plan: &mut Plan<'_, State>,
-    owner: &Owner,
+    owner: &Owner<'_>,
     resolved: &ResolvedCluster,
     wanted: &[Desired],
 ) -> Option<String> {

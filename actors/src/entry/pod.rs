@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 
 use crate::labels;
 use crate::pool::spec_hash;
@@ -166,8 +166,8 @@ pub(super) fn common(spec: Option<&RawValue>, metadata: &ObjectMeta) -> Option<u
     {
         return None;
     }
-    let spec = serde_json::from_str(spec?.get()).ok()?;
-    Some(spec_hash::common(spec))
+    let spec: Value = serde_json::from_str(spec?.get()).ok()?;
+    spec_hash::common(&spec).ok()
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! The containers of a pool pod: pgctld with PostgreSQL, multipooler, exporter.
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, SecurityContext, VolumeMount};
-
 use super::objects::service_id;
 use super::pod::Builder;
+use crate::shape::{Container, EnvVar, SecurityContext, Text};
 use crate::shard::identity::Identity;
 use crate::tls::Tls;
 use crate::workload::{
-    self, Attributes, RenderError, Telemetry, env, env_secret, mount, mount_ro, port, probes,
-    strings,
+    self, Attributes, RenderError, Telemetry, env, env_secret, flag, mount, mount_ro, port, probes,
 };
 
 /// How long a pooler serves on after it was asked to stop, in milliseconds.
@@ -52,23 +50,19 @@ pub(super) const CHOSEN_FLAGS: [&str; 4] = [
 ];
 
 const POOLER_DIR: &str = "/var/lib/pooler";
+const DATA_DIR: &str = "/var/lib/pooler/pg_data";
+const PASSWORD_FILE: &str = "/etc/postgres-password/password";
 const PASSWORD_DIR: &str = "/etc/postgres-password";
 const CERTIFICATE_DIR: &str = "/certs/pgbackrest";
 const CIPHER_DIR: &str = "/secrets/pgbackrest-cipher";
 const MESH_DIR: &str = "/etc/multigres/tls";
 
-impl Builder<'_> {
-    fn superuser(&self) -> String {
-        let user = self
-            .shard
-            .spec
-            .postgres_superuser
-            .as_deref()
-            .filter(|user| !user.is_empty());
-        user.unwrap_or("postgres").to_owned()
+impl<'a> Builder<'a> {
+    fn superuser(&self) -> &'a str {
+        workload::text(&self.shard.spec.postgres_superuser).unwrap_or("postgres")
     }
 
-    pub(super) fn telemetry(&self, component: &str) -> Telemetry {
+    pub(super) fn telemetry(&self, component: &str) -> Telemetry<'a> {
         let Identity {
             project, cluster, ..
         } = self.identity;
@@ -81,7 +75,7 @@ impl Builder<'_> {
     }
 
     /// Where the repository is mounted: at the path that the topology announces.
-    fn backup_path(&self) -> String {
+    fn backup_path(&self) -> &'a str {
         let filesystem = self
             .shard
             .spec
@@ -89,19 +83,18 @@ impl Builder<'_> {
             .as_ref()
             .and_then(|b| b.filesystem.as_ref());
         filesystem
-            .and_then(|f| f.path.clone())
-            .filter(|p| !p.is_empty())
-            .unwrap_or_else(|| "/backups".to_owned())
+            .and_then(|f| workload::text(&f.path))
+            .unwrap_or("/backups")
     }
 
     /// What TLS adds to the pooler: it serves the other components, and reads the topology. pgctld does neither.
-    pub(super) fn tls(&self) -> Tls {
+    pub(super) fn tls(&self) -> Tls<'a> {
         let spec = &self.shard.spec;
         let Identity { cluster, owner, .. } = self.identity;
         let mut tls = Tls::default();
         if workload::mesh(spec.internal_tls.as_ref()) {
             tls.serve(
-                ("multipooler", cluster, &owner.namespace),
+                ("multipooler", cluster, owner.namespace),
                 ("tls-certs", MESH_DIR),
             );
         }
@@ -109,15 +102,15 @@ impl Builder<'_> {
         tls
     }
 
-    fn common_env(&self) -> Vec<EnvVar> {
+    fn common_env(&self) -> Vec<EnvVar<'a>> {
         vec![
-            env("PGDATA", format!("{POOLER_DIR}/pg_data")),
+            env("PGDATA", DATA_DIR),
             env("POSTGRES_USER", self.superuser()),
-            env("POSTGRES_PASSWORD_FILE", format!("{PASSWORD_DIR}/password")),
+            env("POSTGRES_PASSWORD_FILE", PASSWORD_FILE),
         ]
     }
 
-    fn s3_env(&self) -> Vec<EnvVar> {
+    fn s3_env(&self) -> Vec<EnvVar<'a>> {
         let Some(backup) = self
             .shard
             .spec
@@ -130,12 +123,8 @@ impl Builder<'_> {
         let Some(s3) = &backup.s3 else {
             return Vec::new();
         };
-        let mut result = vec![env("AWS_REGION", s3.region.clone())];
-        if let Some(secret) = s3
-            .credentials_secret
-            .as_deref()
-            .filter(|secret| !secret.is_empty())
-        {
+        let mut result = vec![env("AWS_REGION", &s3.region)];
+        if let Some(secret) = workload::text(&s3.credentials_secret) {
             result.extend(
                 ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
                     .map(|name| env_secret(name, secret, name)),
@@ -145,22 +134,22 @@ impl Builder<'_> {
     }
 
     /// pgctld and PostgreSQL. `/live` for startup and liveness; `/ready` waits for its gRPC server.
-    pub(super) fn postgres(&self) -> Container {
+    pub(super) fn postgres(&self) -> Container<'a> {
         let spec = &self.shard.spec;
         let telemetry = self.telemetry("pgctld");
-        let mut args = vec![
-            "server".to_owned(),
-            format!("--pooler-dir={POOLER_DIR}"),
-            format!("--grpc-port={PGCTLD_GRPC}"),
-            format!("--pg-port={PG_PORT}"),
-            "--pg-listen-addresses=*".to_owned(),
-            format!(
-                "--log-level={}",
-                workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld.as_ref()))
+        let mut args: Vec<Text<'a>> = vec![
+            "server".into(),
+            format!("--pooler-dir={POOLER_DIR}").into(),
+            format!("--grpc-port={PGCTLD_GRPC}").into(),
+            format!("--pg-port={PG_PORT}").into(),
+            "--pg-listen-addresses=*".into(),
+            flag(
+                "--log-level",
+                workload::log_level(spec.log_levels.as_ref().and_then(|l| l.pgctld.as_ref())),
             ),
-            format!("--grpc-socket-file={POOLER_DIR}/pgctld.sock"),
-            "--pg-hba-template=/etc/pgctld/pg_hba_template.conf".to_owned(),
-            format!("--http-port={PGCTLD_HTTP}"),
+            format!("--grpc-socket-file={POOLER_DIR}/pgctld.sock").into(),
+            "--pg-hba-template=/etc/pgctld/pg_hba_template.conf".into(),
+            format!("--http-port={PGCTLD_HTTP}").into(),
         ];
         let mut env_list = self.common_env();
         if let Some(initdb) = spec.initdb_args.as_deref().filter(|args| !args.is_empty()) {
@@ -174,53 +163,53 @@ impl Builder<'_> {
         env_list.extend(telemetry.env);
         let mut mounts = vec![
             mount("pgdata", POOLER_DIR),
-            mount("backup-data", &self.backup_path()),
+            mount("backup-data", self.backup_path()),
             mount_ro("pg-hba-template", "/etc/pgctld"),
             mount_ro("postgres-password", PASSWORD_DIR),
             mount_ro("postgres-config", "/etc/pgctld/postgres-config"),
         ];
         if spec.backup.is_some() {
-            args.push(format!("--pgbackrest-cert-dir={CERTIFICATE_DIR}"));
-            args.push("--pgbackrest-port=8432".to_owned());
+            args.push(flag("--pgbackrest-cert-dir", CERTIFICATE_DIR));
+            args.push("--pgbackrest-port=8432".into());
             mounts.push(mount_ro("pgbackrest-certs", CERTIFICATE_DIR));
         }
         mounts.extend(telemetry.mount);
         let config = self.spec.postgres.as_ref();
         let container = Container {
-            name: POSTGRES_CONTAINER.to_owned(),
+            name: POSTGRES_CONTAINER,
             image: Some(workload::image(
                 &spec.images.postgres,
                 crds::image::POSTGRES,
             )),
-            restart_policy: Some("Always".to_owned()),
-            command: Some(strings(["/usr/local/bin/pgctld"])),
-            args: Some(args),
-            env: Some(env_list),
-            resources: config.and_then(|c| c.resources.clone()),
-            security_context: Some(identity_of(
+            restart_policy: Some("Always"),
+            command: &["/usr/local/bin/pgctld"],
+            args,
+            env: env_list,
+            resources: config.and_then(|c| c.resources.as_ref()),
+            security_context: identity_of(
                 config.and_then(|c| c.run_as_user),
                 config.and_then(|c| c.run_as_group),
-            )),
-            volume_mounts: Some(mounts),
+            ),
+            volume_mounts: mounts,
             ..Container::default()
         };
         probes("/live", "/ready", PGCTLD_HTTP).on(container)
     }
 
-    pub(super) fn multipooler(&self, pod: &str) -> Result<Container, RenderError> {
+    pub(super) fn multipooler(&self, pod: &str) -> Result<Container<'a>, RenderError> {
         let spec = &self.shard.spec;
         let telemetry = self.telemetry("multipooler");
-        let mut mounts: Vec<VolumeMount> = vec![
+        let mut mounts = vec![
             mount("pgdata", POOLER_DIR),
-            mount("backup-data", &self.backup_path()),
+            mount("backup-data", self.backup_path()),
             mount_ro("postgres-password", PASSWORD_DIR),
         ];
         let mut args = self.pooler_args(pod);
         if let Some(backup) = &spec.backup {
             args.extend([
-                format!("--pgbackrest-cert-file={CERTIFICATE_DIR}/pgbackrest.crt"),
-                format!("--pgbackrest-key-file={CERTIFICATE_DIR}/pgbackrest.key"),
-                format!("--pgbackrest-ca-file={CERTIFICATE_DIR}/ca.crt"),
+                format!("--pgbackrest-cert-file={CERTIFICATE_DIR}/pgbackrest.crt").into(),
+                format!("--pgbackrest-key-file={CERTIFICATE_DIR}/pgbackrest.key").into(),
+                format!("--pgbackrest-ca-file={CERTIFICATE_DIR}/ca.crt").into(),
             ]);
             mounts.push(mount_ro("pgbackrest-certs", CERTIFICATE_DIR));
             if backup.encryption.is_some() {
@@ -231,9 +220,7 @@ impl Builder<'_> {
         args.extend(tls.args);
         mounts.extend(tls.mounts);
         if spec.backup.as_ref().is_some_and(|b| b.encryption.is_some()) {
-            args.push(format!(
-                "--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json"
-            ));
+            args.push(format!("--pgbackrest-cipher-key-file={CIPHER_DIR}/keys.json").into());
         }
         mounts.extend(telemetry.mount);
         let mut env_list = self.common_env();
@@ -241,28 +228,28 @@ impl Builder<'_> {
         env_list.extend(telemetry.env);
         let config = self.spec.multipooler.as_ref();
         let container = Container {
-            name: POOLER_CONTAINER.to_owned(),
+            name: POOLER_CONTAINER,
             image: Some(workload::image(
                 &spec.images.multipooler,
                 crds::image::MULTIPOOLER,
             )),
-            args: Some(args),
-            env: Some(env_list),
-            ports: Some(vec![
+            args,
+            env: env_list,
+            ports: vec![
                 port("http", POOLER_HTTP),
                 port("grpc", POOLER_GRPC),
                 port("postgres", PG_PORT),
-            ]),
-            resources: config.and_then(|c| c.resources.clone()),
-            security_context: Some(self.pooler_identity()?),
-            volume_mounts: Some(mounts),
+            ],
+            resources: config.and_then(|c| c.resources.as_ref()),
+            security_context: self.pooler_identity()?,
+            volume_mounts: mounts,
             ..Container::default()
         };
         Ok(probes("/live", "/ready", POOLER_HTTP).on(container))
     }
 
     /// Both work in the data directory, and pgBackRest keeps files for one user only.
-    fn pooler_identity(&self) -> Result<SecurityContext, RenderError> {
+    fn pooler_identity(&self) -> Result<SecurityContext<'static>, RenderError> {
         let postgres = self.spec.postgres.as_ref().and_then(|c| c.run_as_user);
         let pooler = self.spec.multipooler.as_ref().and_then(|c| c.run_as_user);
         if pooler.is_some() && pooler != postgres {
@@ -276,7 +263,7 @@ impl Builder<'_> {
         ))
     }
 
-    fn pooler_args(&self, pod: &str) -> Vec<String> {
+    fn pooler_args(&self, pod: &str) -> Vec<Text<'a>> {
         let spec = &self.shard.spec;
         let Identity {
             database,
@@ -285,71 +272,71 @@ impl Builder<'_> {
             ..
         } = self.identity;
         vec![
-            "multipooler".to_owned(),
-            format!("--http-port={POOLER_HTTP}"),
-            format!("--grpc-port={POOLER_GRPC}"),
-            format!("--pooler-dir={POOLER_DIR}"),
-            format!("--socket-file={POOLER_DIR}/pg_sockets/.s.PGSQL.{PG_PORT}"),
-            format!(
-                "--topo-global-server-addresses={}",
-                spec.global_topo_server.address
+            "multipooler".into(),
+            format!("--http-port={POOLER_HTTP}").into(),
+            format!("--grpc-port={POOLER_GRPC}").into(),
+            format!("--pooler-dir={POOLER_DIR}").into(),
+            format!("--socket-file={POOLER_DIR}/pg_sockets/.s.PGSQL.{PG_PORT}").into(),
+            flag(
+                "--topo-global-server-addresses",
+                &spec.global_topo_server.address,
             ),
-            format!("--topo-global-root={}", spec.global_topo_server.root_path),
-            format!("--cell={}", self.cell),
-            format!("--database={database}"),
-            format!("--table-group={table_group}"),
-            format!("--shard={shard}"),
-            format!("--service-id={}", service_id(pod)),
-            format!("--pgctld-addr=localhost:{PGCTLD_GRPC}"),
-            format!("--pg-port={PG_PORT}"),
+            flag("--topo-global-root", &spec.global_topo_server.root_path),
+            flag("--cell", self.cell),
+            flag("--database", database),
+            flag("--table-group", table_group),
+            flag("--shard", shard),
+            flag("--service-id", &service_id(pod)),
+            format!("--pgctld-addr=localhost:{PGCTLD_GRPC}").into(),
+            format!("--pg-port={PG_PORT}").into(),
             // Together below max_connections, with room for replication and the exporter.
-            "--connpool-global-capacity=40".to_owned(),
-            "--connpool-admin-capacity=5".to_owned(),
-            format!(
-                "--log-level={}",
+            "--connpool-global-capacity=40".into(),
+            "--connpool-admin-capacity=5".into(),
+            flag(
+                "--log-level",
                 workload::log_level(
                     spec.log_levels
                         .as_ref()
-                        .and_then(|l| l.multipooler.as_ref())
-                )
+                        .and_then(|l| l.multipooler.as_ref()),
+                ),
             ),
-            format!("--onterm-timeout={ONTERM_SECONDS}s"),
-            format!("--onclose-timeout={ONCLOSE_SECONDS}s"),
-            format!("--lameduck-period={LAMEDUCK_MILLISECONDS}ms"),
+            format!("--onterm-timeout={ONTERM_SECONDS}s").into(),
+            format!("--onclose-timeout={ONCLOSE_SECONDS}s").into(),
+            format!("--lameduck-period={LAMEDUCK_MILLISECONDS}ms").into(),
             // Off by default, and then no pooler ever asks to be replaced.
-            "--postgres-unrecoverable-timeout=5m".to_owned(),
+            "--postgres-unrecoverable-timeout=5m".into(),
         ]
     }
 
-    pub(super) fn exporter(&self) -> Container {
+    pub(super) fn exporter(&self) -> Container<'a> {
         Container {
-            name: EXPORTER_CONTAINER.to_owned(),
-            image: Some(crds::image::POSTGRES_EXPORTER.to_owned()),
-            args: Some(vec![
-                format!("--web.listen-address=:{EXPORTER_PORT}"),
-                "--extend.query-path=/etc/postgres-exporter/queries.yml".to_owned(),
-            ]),
-            env: Some(vec![
+            name: EXPORTER_CONTAINER,
+            image: Some(crds::image::POSTGRES_EXPORTER),
+            args: vec![
+                format!("--web.listen-address=:{EXPORTER_PORT}").into(),
+                "--extend.query-path=/etc/postgres-exporter/queries.yml".into(),
+            ],
+            env: vec![
                 env(
                     "DATA_SOURCE_URI",
                     "localhost:5432/postgres?sslmode=disable&connect_timeout=5&options=-c%20statement_timeout%3D8s",
                 ),
                 env("DATA_SOURCE_USER", self.superuser()),
-                env("DATA_SOURCE_PASS_FILE", format!("{PASSWORD_DIR}/password")),
-            ]),
-            ports: Some(vec![port("metrics", EXPORTER_PORT)]),
-            security_context: Some(identity_of(None, None)),
-            volume_mounts: Some(vec![
+                env("DATA_SOURCE_PASS_FILE", PASSWORD_FILE),
+            ],
+            ports: vec![port("metrics", EXPORTER_PORT)],
+            security_context: identity_of(None, None),
+            volume_mounts: vec![
                 mount_ro("postgres-password", PASSWORD_DIR),
                 mount_ro("postgres-exporter-queries", "/etc/postgres-exporter"),
-            ]),
+            ],
             ..Container::default()
         }
     }
 }
 
 /// The user's numbers, else those of PostgreSQL's files.
-fn identity_of(user: Option<i64>, group: Option<i64>) -> SecurityContext {
+fn identity_of(user: Option<i64>, group: Option<i64>) -> SecurityContext<'static> {
     workload::unprivileged(
         Some(user.unwrap_or(POSTGRES_ID)),
         Some(group.unwrap_or(POSTGRES_ID)),

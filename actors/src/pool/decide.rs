@@ -156,7 +156,9 @@ fn standing(entry: &Entry, pod: &Desired, inputs: Inputs<'_>) -> Standing {
         return Standing::Current;
     }
     let common = entry.pod.as_ref().and_then(|pod| pod.common);
-    let agrees = common.is_some() && common == pod.body.get("spec").cloned().map(spec_hash::common);
+    let spec = pod.body.get("spec");
+    let wanted = spec.and_then(|spec| spec_hash::common(spec).ok());
+    let agrees = common.is_some() && common == wanted;
     let config = entry.annotation(labels::CONFIG_HASH);
     let settings = [&inputs.hashes.restart, &inputs.hashes.restart_go];
     // The Go operator does not say which certificates a pod has read.
@@ -190,7 +192,7 @@ fn surplus_claims(
         .collect();
     let mine = identity.pool_labels(pool, cell);
     let mine = labels::selector(&mine);
-    let mine: Vec<(&str, &str)> = mine.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let mine: Vec<(&str, &str)> = mine.into_iter().collect();
     let claims: Vec<Rc<Entry>> = plan
         .observed
         .labelled(Kind::PersistentVolumeClaim, &mine)

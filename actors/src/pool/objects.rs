@@ -2,7 +2,6 @@
 
 use crds::name::Limit;
 use crds::{PoolSpec, Shard, ShardSpec};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::containers::{EXPORTER_PORT, PG_PORT, POOLER_GRPC, POOLER_HTTP};
 pub use super::pod::{Inputs, pod, pod_with, secrets};
@@ -42,7 +41,7 @@ pub fn claim_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
 }
 
 /// Name of the Service that names the pods.
-pub fn headless_name(identity: &Identity, pool: &str, cell: &str) -> String {
+pub fn headless_name(identity: &Identity<'_>, pool: &str, cell: &str) -> String {
     identity.joined(Limit::Service, &["pool", pool, cell, "headless"])
 }
 
@@ -59,9 +58,6 @@ pub fn headless_service(shard: &Shard, pool: &str, cell: &str) -> Result<Desired
     let identity = Identity::new(shard)?;
     let own = identity.pool_labels(pool, cell);
     let service = workload::headless(
-        identity
-            .owner
-            .child(headless_name(&identity, pool, cell), own.clone()),
         labels::selector(&own),
         vec![
             service_port("http", POOLER_HTTP),
@@ -70,7 +66,10 @@ pub fn headless_service(shard: &Shard, pool: &str, cell: &str) -> Result<Desired
             service_port("metrics", EXPORTER_PORT),
         ],
     );
-    Ok(Desired::from_typed(Kind::Service, &service)?)
+    let metadata = identity
+        .owner
+        .child(headless_name(&identity, pool, cell), own);
+    Ok(Desired::new(Kind::Service, &metadata, &service)?)
 }
 
 /// The data volume of one pod.
@@ -80,21 +79,17 @@ pub fn headless_service(shard: &Shard, pool: &str, cell: &str) -> Result<Desired
 pub fn claim(shard: &Shard, pool: &str, cell: &str, index: i32) -> Result<Desired, RenderError> {
     let identity = Identity::new(shard)?;
     let spec = pool_spec(shard, pool)?;
-    let storage = spec.storage.clone().unwrap_or_default();
-    let claim = PersistentVolumeClaim {
-        metadata: identity.claim(
-            claim_name(shard, pool, cell, index),
-            identity.pool_labels(pool, cell),
-            deleted_with_shard(shard, spec),
-        ),
-        spec: Some(workload::claim_spec(
-            storage.size.as_deref().unwrap_or("1Gi"),
-            storage.class.as_deref(),
-            &storage.access_modes,
-        )),
-        status: None,
-    };
-    Ok(Desired::from_typed(Kind::PersistentVolumeClaim, &claim)?)
+    let metadata = identity.claim(
+        claim_name(shard, pool, cell, index),
+        identity.pool_labels(pool, cell),
+        deleted_with_shard(shard, spec),
+    );
+    let claim = workload::claim_spec(spec.storage.as_ref(), "1Gi");
+    Ok(Desired::new(
+        Kind::PersistentVolumeClaim,
+        &metadata,
+        &claim,
+    )?)
 }
 
 /// True when the claims of a pool go with the Shard: its own policy, else the Shard's.

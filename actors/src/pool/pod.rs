@@ -1,15 +1,14 @@
 //! One pool pod: what surrounds its containers.
 
 use crds::{PoolSpec, Shard};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::containers::{GRACE_SECONDS, POSTGRES_ID};
 use super::objects::{claim_name, headless_name, pod_name, pool_spec};
 use super::spec_hash;
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::object::{Desired, Kind};
 use crate::secrets::Needed;
+use crate::shape::{Container, PodSecurityContext, PodSpec};
 use crate::shard::identity::Identity;
 use crate::shard::objects::{config, nodes, pull};
 use crate::shard::postgres_config::Hashes;
@@ -54,7 +53,7 @@ pub fn secrets(shard: &Shard, pool: &str, cell: &str) -> Result<Vec<Needed>, Ren
     let mut needed = builder.tls().secrets;
     let given = shard.spec.backup.as_ref();
     if let Some(name) = given.and_then(workload::own_pgbackrest_secret) {
-        needed.push(Needed::checked(name, PAIR_AND_CA));
+        needed.push(Needed::checked(name.to_owned(), PAIR_AND_CA));
     }
     Ok(needed)
 }
@@ -81,77 +80,66 @@ pub fn pod_with(
         cell,
     };
     let name = pod_name(shard, pool, cell, index);
-    let mut annotations = labels::pod_annotations(None, &identity.project);
-    for (key, value) in labels::SCRAPE {
-        annotations.insert(key.to_owned(), value.to_owned());
-    }
-    for (key, hash) in [
-        (labels::CONFIG_HASH, hashes.restart.as_str()),
-        (labels::RELOAD_HASH, &hashes.reload),
-        (labels::TLS_HASH, certificates),
-    ] {
-        if !hash.is_empty() {
-            annotations.insert(key.to_owned(), hash.to_owned());
-        }
-    }
-    let metadata = identity
-        .owner
-        .child(name.clone(), identity.pool_labels(pool, cell));
+    let subdomain = headless_name(&identity, pool, cell);
     let spec = PodSpec {
-        subdomain: Some(headless_name(&identity, pool, cell)),
+        subdomain: Some(&subdomain),
         ..builder.spec(&name, claim_name(shard, pool, cell, index))?
     };
-    let hash = spec_hash::of(&annotations, serde_json::to_value(&spec)?);
-    annotations.insert(labels::SPEC_HASH.to_owned(), hash);
-    let pod = Pod {
-        metadata: ObjectMeta {
-            annotations: Some(annotations),
-            ..metadata
-        },
-        spec: Some(spec),
-        status: None,
-    };
-    Ok(Desired::from_typed(Kind::Pod, &pod)?)
+    let mut annotations = Labels::from(labels::SCRAPE);
+    annotations.extend([
+        (labels::PROJECT_REF, identity.project),
+        (labels::CONFIG_HASH, &hashes.restart),
+        (labels::RELOAD_HASH, &hashes.reload),
+        (labels::TLS_HASH, certificates),
+    ]);
+    annotations.retain(|key, hash| *key == labels::PROJECT_REF || !hash.is_empty());
+    let hash = spec_hash::of(&annotations, &spec)?;
+    annotations.insert(labels::SPEC_HASH, &hash);
+    let mut metadata = identity
+        .owner
+        .child(name.as_str(), identity.pool_labels(pool, cell));
+    metadata.annotations = annotations;
+    Ok(Desired::new(Kind::Pod, &metadata, &spec)?)
 }
 
 /// What the parts of a pod are made from.
 pub(super) struct Builder<'a> {
     pub shard: &'a Shard,
-    pub identity: &'a Identity,
+    pub identity: &'a Identity<'a>,
     pub spec: &'a PoolSpec,
     pub cell: &'a str,
 }
 
-impl Builder<'_> {
-    fn spec(&self, name: &str, claim: String) -> Result<PodSpec, RenderError> {
+impl<'a> Builder<'a> {
+    fn spec(&self, name: &'a str, claim: String) -> Result<PodSpec<'a>, RenderError> {
         let pull = pull(self.shard);
-        let pulled = |container: Container| Container {
-            image_pull_policy: pull.policy.clone(),
+        let pulled = |container: Container<'a>| Container {
+            image_pull_policy: pull.policy,
             ..container
         };
         let backup = self.shard.spec.backup.as_ref();
         let account = backup
             .and_then(|b| b.s3.as_ref())
-            .and_then(|s3| s3.service_account_name.clone());
+            .and_then(|s3| workload::text(&s3.service_account_name));
         Ok(PodSpec {
-            hostname: Some(name.to_owned()),
-            termination_grace_period_seconds: Some(GRACE_SECONDS.into()),
+            hostname: Some(name),
+            termination_grace_period_seconds: Some(GRACE_SECONDS),
             // Without a group the projected certificates belong to root and PostgreSQL cannot read them.
-            security_context: Some(PodSecurityContext {
+            security_context: PodSecurityContext {
                 fs_group: Some(self.spec.fs_group.unwrap_or(POSTGRES_ID)),
-                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                fs_group_change_policy: Some("OnRootMismatch"),
                 ..workload::pod_security()
-            }),
-            service_account_name: account.filter(|account| !account.is_empty()),
-            automount_service_account_token: Some(false),
+            },
+            service_account_name: account,
+            automount_service_account_token: false,
             node_selector: nodes(self.shard, self.cell),
-            affinity: self.spec.affinity.clone(),
-            tolerations: workload::listed(self.spec.tolerations.clone()),
-            image_pull_secrets: pull.secrets.clone(),
+            affinity: self.spec.affinity.as_ref(),
+            tolerations: &self.spec.tolerations,
+            image_pull_secrets: pull.secrets,
             // A sidecar stops after the containers, so the pooler can still ask it to stop PostgreSQL.
-            init_containers: Some(vec![pulled(self.postgres())]),
+            init_containers: vec![pulled(self.postgres())],
             containers: vec![pulled(self.multipooler(name)?), pulled(self.exporter())],
-            volumes: Some(self.volumes(claim)),
+            volumes: self.volumes(claim),
             ..PodSpec::default()
         })
     }

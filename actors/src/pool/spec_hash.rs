@@ -4,14 +4,14 @@
 //! pod that is made for another reason. It reads a pod the same before it is sent and as the API server hands it out: what the
 //! server fills in counts as absent, and an amount counts by its value.
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 
 use super::containers::{
     CHOSEN_FLAGS, EXPORTER_CONTAINER, POOLER_CONTAINER, POSTGRES_CONTAINER, POSTGRES_ID,
 };
-use crate::canonical;
+use crate::canonical::{self, Node};
 use crate::entry::digest;
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::quantity::thousandths;
 
 /// Stands before the digest. Raised when the meaning of the hash changes: pods with another version are compared by content,
@@ -93,21 +93,28 @@ enum View {
 }
 
 /// The hash of a desired pod with these annotations and this spec, for the annotation `multigres.com/spec-hash`.
-pub fn of(annotations: &labels::Map, mut spec: Value) -> String {
+///
+/// # Errors
+/// When the spec is none of JSON.
+pub fn of(annotations: &Labels<'_>, spec: &impl Serialize) -> Result<String, serde_json::Error> {
+    let spec = canonical::text_without_nulls(spec)?;
+    let mut spec = Node::of(&spec);
     keep_covered(&mut spec, View::Whole);
-    let annotation = |name: &str| annotations.get(name).map(|hash| Value::from(hash.as_str()));
-    let config = annotation(labels::CONFIG_HASH).unwrap_or(Value::Null);
-    let mut covered =
-        Map::from_iter([("configHash".to_owned(), config), ("spec".to_owned(), spec)]);
-    let certificates = annotation(labels::TLS_HASH);
-    covered.extend(certificates.map(|hash| ("tlsHash".to_owned(), hash)));
-    let digits = crds::digest::sha256(&text(&Value::Object(covered)), DIGITS);
-    format!("{VERSION}{digits}")
+    let annotation = |name: &str| canonical::text(&annotations.get(name));
+    let scalar = |text: String| Node::Scalar(text.into());
+    let config = scalar(annotation(labels::CONFIG_HASH)?);
+    let mut covered = vec![("configHash", config), ("spec", spec)];
+    if annotations.contains_key(labels::TLS_HASH) {
+        covered.push(("tlsHash", scalar(annotation(labels::TLS_HASH)?)));
+    }
+    let digits = crds::digest::sha256(&text(&Node::Map(covered)), DIGITS);
+    Ok(format!("{VERSION}{digits}"))
 }
 
-fn text(of: &Value) -> String {
-    // A tree is always JSON.
-    canonical::text(of).unwrap_or_default()
+fn text(of: &Node<'_>) -> String {
+    let mut text = String::with_capacity(8192);
+    of.write(&mut text);
+    text
 }
 
 /// True for a hash that can be compared with those of [`of`].
@@ -118,133 +125,144 @@ pub fn is_ours(hash: &str) -> bool {
 
 /// A digest of what a pod has in common with one that the Go operator would have made for the same Shard. Pods without a hash
 /// of ours are adopted as they are when it equals that of the pod we want, and their PostgreSQL settings agree.
-pub fn common(mut spec: Value) -> u64 {
+///
+/// # Errors
+/// As [`of`].
+pub fn common(spec: &impl Serialize) -> Result<u64, serde_json::Error> {
+    let spec = canonical::text_without_nulls(spec)?;
+    let mut spec = Node::of(&spec);
     keep_covered(&mut spec, View::Common);
-    digest(text(&spec).as_bytes())
+    Ok(digest(text(&spec).as_bytes()))
 }
 
 /// Leaves of a pod's spec what is covered.
-fn keep_covered(spec: &mut Value, view: View) {
+fn keep_covered(spec: &mut Node<'_>, view: View) {
     let mut map = taken(spec);
-    map.retain(|name, value| {
-        let improved = view == View::Common && name == "automountServiceAccountToken";
-        let passed_over = NOT_OF_THE_POD.contains(&name.as_str())
-            || is_filled_in(&FILLED_IN, name, value)
-            || improved;
+    map.retain_mut(|(name, value)| {
+        let improved = view == View::Common && *name == "automountServiceAccountToken";
+        let passed_over =
+            NOT_OF_THE_POD.contains(name) || is_filled_in(&FILLED_IN, name, value) || improved;
         !passed_over
-            && match name.as_str() {
+            && match *name {
                 "containers" | "initContainers" => containers(value, view),
                 "tolerations" => tolerations(value),
                 "securityContext" => security(value, view),
                 _ => says_something(name, value),
             }
     });
+    *spec = Node::Map(map);
     if view == View::Common {
-        only_mounted(&mut map);
+        only_mounted(spec);
     }
-    *spec = Value::Object(map);
 }
 
-/// The map that a value is, taken out of it; an empty one for anything else.
-fn taken(value: &mut Value) -> Map<String, Value> {
-    match value.take() {
-        Value::Object(map) => map,
-        _ => Map::new(),
+/// The members of a map, taken out of it; none of anything else.
+fn taken<'a>(node: &mut Node<'a>) -> Vec<(&'a str, Node<'a>)> {
+    match std::mem::replace(node, Node::List(Vec::new())) {
+        Node::Map(members) => members,
+        _ => Vec::new(),
     }
 }
 
 /// Is it what the API server writes when nothing is said?
-fn is_filled_in(defaults: &[(&str, &str)], name: &str, value: &Value) -> bool {
-    let named = defaults.iter().find(|(field, _)| *field == name);
-    named.is_some_and(|(_, default)| match value {
-        Value::String(text) => text == default,
-        Value::Bool(is) => default.parse() == Ok(*is),
-        Value::Number(number) => default.parse().is_ok_and(|n| number.as_i64() == Some(n)),
-        _ => false,
-    })
+fn is_filled_in(defaults: &[(&str, &str)], name: &str, value: &Node<'_>) -> bool {
+    let Node::Scalar(scalar) = value else {
+        return false;
+    };
+    let plain = value.text().unwrap_or(scalar);
+    defaults.contains(&(name, plain))
 }
 
 /// Takes out of a value what the server fills in. False when it then says nothing.
-fn says_something(name: &str, value: &mut Value) -> bool {
+fn says_something(name: &str, value: &mut Node<'_>) -> bool {
     match value {
-        Value::Object(map) if AS_THEY_ARE.contains(&name) => {}
-        Value::Object(map) if name == "resources" => resources(map),
-        Value::Object(map) => map.retain(|name, value| {
-            !is_filled_in(&FILLED_IN_BELOW, name, value) && says_something(name, value)
-        }),
-        Value::Array(list) => {
-            for item in list {
+        Node::Map(map) => {
+            if name == "resources" {
+                resources(map);
+            } else if !AS_THEY_ARE.contains(&name) {
+                map.retain_mut(|(name, value)| {
+                    !is_filled_in(&FILLED_IN_BELOW, name, value) && says_something(name, value)
+                });
+            }
+            !map.is_empty() || !EMPTY_IS_ABSENT.contains(&name)
+        }
+        Node::List(list) => {
+            for item in &mut *list {
                 says_something("", item);
             }
+            !list.is_empty()
         }
-        _ => {}
-    }
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty() || !EMPTY_IS_ABSENT.contains(&name),
-        _ => true,
+        Node::Scalar(scalar) => !matches!(&**scalar, "null" | "\"\""),
     }
 }
 
 /// Amounts by value. A request that equals its limit is left out, since the server fills it in from there.
-fn resources(of: &mut Map<String, Value>) {
-    let mut amounts = |name: &str| -> Map<String, Value> {
-        match of.remove(name) {
-            Some(Value::Object(amounts)) => amounts
-                .into_iter()
-                .map(|(name, amount)| (name, quantity(amount)))
-                .collect(),
-            _ => Map::new(),
+fn resources<'a>(of: &mut Vec<(&'a str, Node<'a>)>) {
+    let mut amounts = |name: &str| {
+        let at = of.iter().position(|(key, _)| *key == name);
+        match at.map(|at| of.remove(at).1) {
+            Some(Node::Map(mut amounts)) => {
+                for (_, amount) in &mut amounts {
+                    quantity(amount);
+                }
+                amounts
+            }
+            _ => Vec::new(),
         }
     };
     let (limits, mut requests) = (amounts("limits"), amounts("requests"));
-    requests.retain(|name, amount| limits.get(name) != Some(amount));
-    of.retain(|name, value| says_something(name, value));
+    requests.retain(|request| !limits.contains(request));
+    of.retain_mut(|(name, value)| says_something(name, value));
     for (name, amounts) in [("limits", limits), ("requests", requests)] {
         if !amounts.is_empty() {
-            of.insert(name.to_owned(), Value::Object(amounts));
+            of.push((name, Node::Map(amounts)));
         }
+    }
+    of.sort_by_key(|(name, _)| *name);
+}
+
+/// In thousandths, if it is an amount; else the text it is.
+fn quantity(value: &mut Node<'_>) {
+    let mut written = String::new();
+    value.write(&mut written);
+    let plain = value.text().unwrap_or(&written);
+    match thousandths(plain) {
+        Some(amount) => *value = Node::Scalar(amount.to_string().into()),
+        None if value.text().is_none() => {
+            let text = serde_json::Value::from(written).to_string();
+            *value = Node::Scalar(text.into());
+        }
+        None => {}
     }
 }
 
-/// In thousandths, if it is an amount.
-fn quantity(value: Value) -> Value {
-    let text = match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    thousandths(&text).map_or(Value::String(text), Value::from)
-}
-
 /// Leaves the items of a list that are to be kept; false when nothing is left.
-fn keep(name: &str, list: &mut Value, keep: impl Fn(&Value) -> bool) -> bool {
-    let Some(items) = list.as_array_mut() else {
+fn keep(name: &str, list: &mut Node<'_>, keep: impl Fn(&Node<'_>) -> bool) -> bool {
+    let Node::List(items) = list else {
         return false;
     };
     items.retain(keep);
     says_something(name, list)
 }
 
-fn tolerations(of: &mut Value) -> bool {
+fn tolerations(of: &mut Node<'_>) -> bool {
     keep("tolerations", of, |item| {
-        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| item.get(name).and_then(Node::text).unwrap_or_default();
         let added = ADDED_TOLERATIONS.contains(&text("key"))
             && text("operator") == "Exists"
             && text("effect") == "NoExecute"
-            && item.get("tolerationSeconds").and_then(Value::as_i64) == Some(300);
+            && item.get("tolerationSeconds") == Some(&Node::Scalar("300".into()));
         !added
     })
 }
 
-fn containers(of: &mut Value, view: View) -> bool {
-    let ours = |item: &Value| {
-        let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
+fn containers(of: &mut Node<'_>, view: View) -> bool {
+    let ours = |item: &Node<'_>| {
+        let name = item.get("name").and_then(Node::text).unwrap_or_default();
         view == View::Whole
             || [POSTGRES_CONTAINER, POOLER_CONTAINER, EXPORTER_CONTAINER].contains(&name)
     };
-    let Some(list) = of.as_array_mut() else {
+    let Node::List(list) = of else {
         return false;
     };
     list.retain(ours);
@@ -254,22 +272,22 @@ fn containers(of: &mut Value, view: View) -> bool {
     true
 }
 
-fn container(of: &mut Value, view: View) {
+fn container(of: &mut Node<'_>, view: View) {
     let mut map = taken(of);
-    map.retain(|name, value| match name.as_str() {
+    map.retain_mut(|(name, value)| match *name {
         name if NOT_OF_CONTAINERS.contains(&name) => false,
-        "args" => keep(name, value, |arg| is_covered_argument(arg, view)),
-        "volumeMounts" if view == View::Common => keep(name, value, is_common_mount),
+        "args" => keep("args", value, |arg| is_covered_argument(arg, view)),
+        "volumeMounts" if view == View::Common => keep("volumeMounts", value, is_common_mount),
         "securityContext" => security(value, view),
-        _ => says_something(name, value),
+        name => says_something(name, value),
     });
-    *of = Value::Object(map);
+    *of = Node::Map(map);
 }
 
 /// Flags with values of our choosing are not covered: a better value is no reason to restart a fleet. The Go operator passes a
 /// flag without effect (`workloads.md` T20).
-fn is_covered_argument(arg: &Value, view: View) -> bool {
-    let text = arg.as_str().unwrap_or_default();
+fn is_covered_argument(arg: &Node<'_>, view: View) -> bool {
+    let text = arg.text().unwrap_or_default();
     let chosen = CHOSEN_FLAGS.iter().any(|flag| {
         text.strip_prefix(flag)
             .is_some_and(|rest| rest.starts_with('='))
@@ -278,8 +296,8 @@ fn is_covered_argument(arg: &Value, view: View) -> bool {
 }
 
 /// Not a folder that nothing uses (T35), nor what the API server mounts for the Kubernetes API (T42).
-fn is_common_mount(mount: &Value) -> bool {
-    let path = mount.get("mountPath").and_then(Value::as_str);
+fn is_common_mount(mount: &Node<'_>) -> bool {
+    let path = mount.get("mountPath").and_then(Node::text);
     !matches!(
         path,
         Some("/var/run/postgresql" | "/var/run/secrets/kubernetes.io/serviceaccount")
@@ -287,57 +305,42 @@ fn is_common_mount(mount: &Value) -> bool {
 }
 
 /// Rights as they are; in common with the Go operator are those that it sets too, or leaves to chance (T5, T42).
-fn security(of: &mut Value, view: View) -> bool {
+fn security(of: &mut Node<'_>, view: View) -> bool {
     if view == View::Common
-        && let Some(map) = of.as_object_mut()
+        && let Node::Map(map) = of
     {
-        leave_out_improvements(map);
+        let postgres = POSTGRES_ID.to_string();
+        let improvements = [
+            ("allowPrivilegeEscalation", "false"),
+            ("capabilities", r#"{"drop":["ALL"]}"#),
+            ("fsGroup", &postgres),
+            ("fsGroupChangePolicy", r#""OnRootMismatch""#),
+            ("seccompProfile", r#"{"type":"RuntimeDefault"}"#),
+        ];
+        map.retain(|(name, value)| !improvements.contains(&(*name, &text(value))));
     }
     says_something("securityContext", of)
 }
 
-fn leave_out_improvements(map: &mut Map<String, Value>) {
-    let improvements = [
-        ("allowPrivilegeEscalation", Value::from(false)),
-        ("capabilities", serde_json::json!({"drop": ["ALL"]})),
-        ("fsGroup", POSTGRES_ID.into()),
-        ("fsGroupChangePolicy", "OnRootMismatch".into()),
-        (
-            "seccompProfile",
-            serde_json::json!({"type": "RuntimeDefault"}),
-        ),
-    ];
-    for (name, value) in improvements {
-        if map.get(name) == Some(&value) {
-            map.remove(name);
-        }
-    }
-}
-
 /// Leaves the volumes that a container looked at mounts: others are of no account, or somebody else's.
-fn only_mounted(spec: &mut Map<String, Value>) {
-    let mut mounted = Vec::new();
-    for list in ["containers", "initContainers"] {
-        for container in spec
-            .get(list)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let mounts = container.get("volumeMounts").and_then(Value::as_array);
-            let names = mounts
-                .into_iter()
-                .flatten()
-                .filter_map(|mount| mount.get("name"));
-            mounted.extend(names.cloned());
+fn only_mounted(spec: &mut Node<'_>) {
+    let lists = ["containers", "initContainers"];
+    let mounts = lists
+        .iter()
+        .flat_map(|list| spec.get(list).map_or(&[][..], Node::items))
+        .flat_map(|container| container.get("volumeMounts").map_or(&[][..], Node::items));
+    let mounted: Vec<Node<'_>> = mounts
+        .filter_map(|mount| mount.get("name").cloned())
+        .collect();
+    let Node::Map(members) = spec else { return };
+    for (name, volumes) in members {
+        if let ("volumes", Node::List(volumes)) = (*name, volumes) {
+            volumes.retain(|volume| {
+                volume
+                    .get("name")
+                    .is_some_and(|name| mounted.contains(name))
+            });
         }
-    }
-    if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
-        volumes.retain(|volume| {
-            volume
-                .get("name")
-                .is_some_and(|name| mounted.contains(name))
-        });
     }
 }
 

@@ -1,26 +1,24 @@
 //! The volumes of a pool pod.
 
-use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, ProjectedVolumeSource,
-    SecretProjection, Volume, VolumeProjection,
-};
-
 use super::pod::Builder;
+use crate::shape::{
+    EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, ProjectedVolumeSource,
+    SecretProjection, Text, Volume, VolumeProjection,
+};
 use crate::shard::backup_volume;
 use crate::workload::{self, READABLE, config_volume, item, secret_volume};
 
 /// Mode of the pgBackRest key: it refuses a key that others may read.
 const KEY_MODE: i32 = 0o440;
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// In the order of `workloads.md` 7.6.
-    pub(super) fn volumes(&self, claim: String) -> Vec<Volume> {
+    pub(super) fn volumes(&self, claim: String) -> Vec<Volume<'a>> {
         let spec = &self.shard.spec;
-        let claimed = |name: &str, claim_name: String| Volume {
-            name: name.to_owned(),
+        let claimed = |name, claim_name: String| Volume {
+            name,
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name,
-                read_only: None,
+                claim_name: claim_name.into(),
             }),
             ..Volume::default()
         };
@@ -28,8 +26,8 @@ impl Builder<'_> {
             claimed("backup-data", backup_volume::name(self.identity))
         } else {
             Volume {
-                name: "backup-data".to_owned(),
-                empty_dir: Some(EmptyDirVolumeSource::default()),
+                name: "backup-data",
+                empty_dir: Some(EmptyDirVolumeSource {}),
                 ..Volume::default()
             }
         };
@@ -38,19 +36,23 @@ impl Builder<'_> {
         let mut volumes = vec![
             claimed("pgdata", claim),
             backup_data,
-            config_volume("pg-hba-template", &of("pg-hba"), None),
+            config_volume("pg-hba-template", of("pg-hba"), Vec::new()),
             secret_volume(
                 "postgres-password",
                 &password.name,
                 READABLE,
-                Some(vec![item(&password.key, "password")]),
+                vec![item(&password.key, "password")],
             ),
             config_volume(
                 "postgres-config",
-                &of("postgres-config"),
-                Some(vec![item("postgresql.conf", "postgresql.conf")]),
+                of("postgres-config"),
+                vec![item("postgresql.conf", "postgresql.conf")],
             ),
-            config_volume("postgres-exporter-queries", &of("exporter-queries"), None),
+            config_volume(
+                "postgres-exporter-queries",
+                of("exporter-queries"),
+                Vec::new(),
+            ),
         ];
         if let Some(backup) = &spec.backup {
             let sources = match workload::own_pgbackrest_secret(backup) {
@@ -71,10 +73,10 @@ impl Builder<'_> {
                 ],
             };
             volumes.push(Volume {
-                name: "pgbackrest-certs".to_owned(),
+                name: "pgbackrest-certs",
                 projected: Some(ProjectedVolumeSource {
-                    default_mode: Some(KEY_MODE),
-                    sources: Some(sources),
+                    default_mode: KEY_MODE,
+                    sources,
                 }),
                 ..Volume::default()
             });
@@ -83,7 +85,7 @@ impl Builder<'_> {
                     "pgbackrest-cipher",
                     &encryption.secret_name,
                     READABLE,
-                    None,
+                    Vec::new(),
                 ));
             }
         }
@@ -93,13 +95,11 @@ impl Builder<'_> {
     }
 }
 
-fn projection(name: String, files: &[(&str, &str)]) -> VolumeProjection {
+fn projection<'a>(name: impl Into<Text<'a>>, files: &[(&'a str, &'a str)]) -> VolumeProjection<'a> {
     VolumeProjection {
-        secret: Some(SecretProjection {
-            name,
-            items: Some(files.iter().map(|(key, path)| item(key, path)).collect()),
-            optional: None,
-        }),
-        ..VolumeProjection::default()
+        secret: SecretProjection {
+            name: name.into(),
+            items: files.iter().map(|(key, path)| item(key, path)).collect(),
+        },
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crds::{Shard, StorageSpec};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::identity::Identity;
 use crate::object::{Desired, Key, Kind};
@@ -15,26 +14,20 @@ use crate::workload::{self, RenderError};
 ///
 /// # Errors
 /// When the claim cannot be serialised.
-pub fn claim(shard: &Shard, identity: &Identity) -> Result<Option<Desired>, RenderError> {
+pub fn claim(shard: &Shard, identity: &Identity<'_>) -> Result<Option<Desired>, RenderError> {
     let Some(storage) = storage(shard) else {
         return Ok(None);
     };
-    let claim = PersistentVolumeClaim {
-        metadata: identity.claim(
-            name(identity),
-            identity.labels("shard-pool"),
-            workload::deleted_with_owner(shard.spec.pvc_deletion_policy.as_ref()),
-        ),
-        spec: Some(workload::claim_spec(
-            storage.size.as_deref().unwrap_or("10Gi"),
-            storage.class.as_deref(),
-            &storage.access_modes,
-        )),
-        status: None,
-    };
-    Ok(Some(Desired::from_typed(
+    let metadata = identity.claim(
+        name(identity),
+        identity.labels("shard-pool"),
+        workload::deleted_with_owner(shard.spec.pvc_deletion_policy.as_ref()),
+    );
+    let spec = workload::claim_spec(Some(&storage), "10Gi");
+    Ok(Some(Desired::new(
         Kind::PersistentVolumeClaim,
-        &claim,
+        &metadata,
+        &spec,
     )?))
 }
 
@@ -71,7 +64,7 @@ pub fn is_there(observed: &Observed, shard: &Shard) -> Result<bool, RenderError>
 }
 
 /// Name of the claim.
-pub fn name(identity: &Identity) -> String {
+pub fn name(identity: &Identity<'_>) -> String {
     let Identity {
         cluster,
         database,

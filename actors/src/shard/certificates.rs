@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 
 use crds::Shard;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
 
 use super::identity::Identity;
 use crate::action::{Action, Event, Recipe};
 use crate::certificate_facts::CertificateFact;
 use crate::entry::Entry;
 use crate::labels;
-use crate::object::{Desired, Kind};
+use crate::object::Desired;
 use crate::plan::Plan;
 use crate::pool::objects::headless_name;
 use crate::workload::{self, RenderError};
@@ -58,13 +57,8 @@ pub fn wanted(
         return Ok(None);
     }
     let secret = |suffix| {
-        let own = labels::standard(&identity.cluster, "pgbackrest-tls", &[]);
-        let metadata = identity.owner.child(identity.suffixed(suffix), own);
-        let secret = Secret {
-            metadata,
-            ..Secret::default()
-        };
-        Desired::from_typed(Kind::Secret, &secret)
+        let own = labels::standard(identity.cluster, "pgbackrest-tls", &[]);
+        Desired::secret(&identity.owner.child(identity.suffixed(suffix), own))
     };
     Ok(Some(CertificatePlan {
         ca: secret("pgbackrest-ca")?,
@@ -74,7 +68,7 @@ pub fn wanted(
 }
 
 /// The pods of every place by wildcard, so that scaling needs no new certificate.
-fn dns_names(shard: &Shard, identity: &Identity, present: &BTreeSet<Place>) -> Vec<String> {
+fn dns_names(shard: &Shard, identity: &Identity<'_>, present: &BTreeSet<Place>) -> Vec<String> {
     let specified = shard.spec.pools.iter().flat_map(|(pool, of)| {
         let pairs = of.cells.iter();
         pairs.map(move |cell| (pool.as_str().into(), cell.as_str().into()))
@@ -83,7 +77,7 @@ fn dns_names(shard: &Shard, identity: &Identity, present: &BTreeSet<Place>) -> V
     let wildcards = places
         .iter()
         .map(|(pool, cell)| format!("*.{}", headless_name(identity, pool, cell)));
-    let namespace = &identity.owner.namespace;
+    let namespace = identity.owner.namespace;
     let names: BTreeSet<String> = wildcards
         .chain(["pgbackrest".to_owned()])
         .flat_map(|host| {

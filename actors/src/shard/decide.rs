@@ -188,7 +188,7 @@ fn leftovers(plan: &mut Plan<'_, State>, shard: &Shard) -> Result<(), RenderErro
         .then(|| serde_json::to_value(identity.owner.reference()))
         .transpose()?;
     let mine = labels::selector(&identity.labels("shard-pool"));
-    let mine: Vec<(&str, &str)> = mine.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let mine: Vec<(&str, &str)> = mine.into_iter().collect();
     let specified = |claim: &Rc<Entry>| match place(claim) {
         Some((pool, cell)) => {
             let of = shard.spec.pools.get(pool);

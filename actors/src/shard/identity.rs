@@ -2,78 +2,88 @@
 
 use crds::Shard;
 use crds::name::{Limit, join};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::labels::{self, Map};
+use crate::labels::{self, Labels};
 use crate::object::Kind;
+use crate::shape::ObjectMeta;
 use crate::workload::{Owner, RenderError};
 
 /// A Shard's coordinates, as names and labels need them.
-#[derive(Clone, Debug)]
-pub struct Identity {
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
     /// The Shard itself.
-    pub owner: Owner,
+    pub owner: Owner<'a>,
     /// Cluster.
-    pub cluster: String,
+    pub cluster: &'a str,
     /// Database.
-    pub database: String,
+    pub database: &'a str,
     /// Table group.
-    pub table_group: String,
+    pub table_group: &'a str,
     /// Shard.
-    pub shard: String,
+    pub shard: &'a str,
     /// Project, or the cluster's name.
-    pub project: String,
+    pub project: &'a str,
 }
 
-impl Identity {
+impl<'a> Identity<'a> {
     /// Reads the coordinates.
     ///
     /// # Errors
     /// When the Shard is not one from the API server, or belongs to no cluster.
-    pub fn new(shard: &Shard) -> Result<Self, RenderError> {
+    pub fn new(shard: &'a Shard) -> Result<Self, RenderError> {
         let owner = Owner::new(Kind::Shard, &shard.metadata)?;
-        let cluster = owner.cluster()?.to_owned();
+        let cluster = owner.cluster()?;
         Ok(Self {
-            project: owner.project.clone().unwrap_or_else(|| cluster.clone()),
+            project: owner.project.unwrap_or(cluster),
             owner,
             cluster,
-            database: shard.spec.database_name.to_string(),
-            table_group: shard.spec.table_group_name.to_string(),
-            shard: shard.spec.shard_name.to_string(),
+            database: &shard.spec.database_name,
+            table_group: &shard.spec.table_group_name,
+            shard: &shard.spec.shard_name,
         })
     }
 
     /// Labels of everything that serves the whole shard.
-    pub fn labels(&self, component: &str) -> Map {
+    pub fn labels(&self, component: &'a str) -> Labels<'a> {
         let further = [
-            (labels::CLUSTER, self.cluster.as_str()),
-            (labels::DATABASE, &self.database),
-            (labels::TABLE_GROUP, &self.table_group),
-            (labels::SHARD, &self.shard),
+            (labels::CLUSTER, self.cluster),
+            (labels::DATABASE, self.database),
+            (labels::TABLE_GROUP, self.table_group),
+            (labels::SHARD, self.shard),
         ];
-        labels::standard(&self.cluster, component, &further)
+        labels::standard(self.cluster, component, &further)
     }
 
     /// Labels over those of the Shard, which may carry the user's.
-    pub fn inherited(&self, component: &str) -> Map {
-        labels::merged(Some(&self.owner.labels), self.labels(component))
+    pub fn inherited(&self, component: &'a str) -> Labels<'a> {
+        labels::merged(labels::borrowed(self.owner.labels), self.labels(component))
     }
 
     /// Labels of one pool in one cell.
-    pub fn pool_labels(&self, pool: &str, cell: &str) -> Map {
-        let mut result = self.inherited("shard-pool");
-        result.insert(labels::POOL.to_owned(), pool.to_owned());
-        result.insert(labels::CELL.to_owned(), cell.to_owned());
+    pub fn pool_labels<'b>(&self, pool: &'b str, cell: &'b str) -> Labels<'b>
+    where
+        'a: 'b,
+    {
+        let mut result: Labels<'b> = self.inherited("shard-pool");
+        result.extend([(labels::POOL, pool), (labels::CELL, cell)]);
         result
     }
 
     /// Metadata of a claim: it follows the Shard only where the policy says so.
-    pub fn claim(&self, name: String, labels: Map, deleted_with_owner: bool) -> ObjectMeta {
-        let meta = self.owner.child(name, labels);
-        ObjectMeta {
-            owner_references: meta.owner_references.filter(|_| deleted_with_owner),
-            ..meta
+    pub fn claim<'b>(
+        &self,
+        name: String,
+        labels: Labels<'b>,
+        deleted_with_owner: bool,
+    ) -> ObjectMeta<'b>
+    where
+        'a: 'b,
+    {
+        let mut meta = self.owner.child(name, labels);
+        if !deleted_with_owner {
+            meta.owner_references.clear();
         }
+        meta
     }
 
     /// A name below the shard.
@@ -85,7 +95,7 @@ impl Identity {
             shard,
             ..
         } = self;
-        let mut parts = vec![cluster.as_str(), database, table_group, shard];
+        let mut parts = vec![*cluster, database, table_group, shard];
         parts.extend(further);
         join(limit, &parts)
     }

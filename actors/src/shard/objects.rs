@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use crds::Shard;
 use crds::name::Limit;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::backup_volume;
 use super::config_files::{EXPORTER_QUERIES, PG_HBA};
 use super::identity::Identity;
 use super::multiorch;
-use crate::labels::{self, Map};
+use crate::labels::{self, Labels};
 use crate::object::{Desired, Key, Kind};
 use crate::quantity::thousandths;
+use crate::shape::{LabelSelector, LabelSelectorRequirement, Nodes, PodDisruptionBudgetSpec};
 use crate::shard::postgres_config::{self, Rendered, Sizing};
 use crate::workload::{self, Pull, RenderError};
 
@@ -96,7 +93,7 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
         base,
         config_map: Key::new(
             Kind::ConfigMap,
-            &identity.owner.namespace,
+            identity.owner.namespace,
             &identity.suffixed("postgres-config"),
         ),
         multiorch: orchestrators.deployments,
@@ -113,7 +110,7 @@ pub fn pods(shard: &Shard) -> i32 {
 }
 
 /// The settings of the Shard's pods.
-pub fn config(shard: &Shard, identity: &Identity, referenced: Option<&str>) -> Rendered {
+pub fn config(shard: &Shard, identity: &Identity<'_>, referenced: Option<&str>) -> Rendered {
     let Identity {
         cluster,
         database,
@@ -121,8 +118,7 @@ pub fn config(shard: &Shard, identity: &Identity, referenced: Option<&str>) -> R
         shard: name,
         ..
     } = identity;
-    let parts = [cluster, database, table_group, name].map(String::as_str);
-    let cluster_name = parts
+    let cluster_name = [*cluster, database, table_group, name]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
@@ -164,66 +160,60 @@ fn sizing(shard: &Shard) -> Sizing {
     result
 }
 
-fn config_map(
-    identity: &Identity,
+fn config_map<'a>(
+    identity: &Identity<'a>,
     suffix: &str,
-    component: &str,
+    component: &'a str,
     file: &str,
     content: &str,
 ) -> Result<Desired, RenderError> {
-    let map = ConfigMap {
-        metadata: identity
-            .owner
-            .child(identity.suffixed(suffix), identity.inherited(component)),
-        data: Some(Map::from([(file.to_owned(), content.to_owned())])),
-        ..ConfigMap::default()
-    };
-    Ok(Desired::from_typed(Kind::ConfigMap, &map)?)
+    let metadata = identity
+        .owner
+        .child(identity.suffixed(suffix), identity.inherited(component));
+    let data = Labels::from([(file, content)]);
+    Ok(Desired::config_map(&metadata, &data)?)
 }
 
 /// One of the two budgets, disjoint by role: an eviction that matched both would be refused whatever they say.
 fn budget(
-    identity: &Identity,
+    identity: &Identity<'_>,
     which: &str,
-    (operator, roles): (&str, &[&str]),
+    (operator, values): (&str, &[&str]),
     min_available: i32,
 ) -> Result<Desired, RenderError> {
     let own = identity.labels("shard-pool");
     let name = identity.joined(Limit::Service, &[which, "pdb"]);
-    let budget = PodDisruptionBudget {
-        spec: Some(PodDisruptionBudgetSpec {
-            min_available: Some(IntOrString::Int(min_available)),
-            selector: Some(LabelSelector {
-                match_labels: Some(labels::selector(&own)),
-                match_expressions: Some(vec![LabelSelectorRequirement {
-                    key: labels::ROLE.to_owned(),
-                    operator: operator.to_owned(),
-                    values: Some(roles.iter().map(|role| (*role).to_owned()).collect()),
-                }]),
-            }),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        metadata: identity.owner.child(name, own),
-        status: None,
+    let spec = PodDisruptionBudgetSpec {
+        min_available: Some(min_available),
+        selector: LabelSelector {
+            match_labels: labels::selector(&own),
+            match_expressions: vec![LabelSelectorRequirement {
+                key: labels::ROLE,
+                operator,
+                values,
+            }],
+        },
+        max_unavailable: None,
     };
-    Ok(Desired::from_typed(Kind::PodDisruptionBudget, &budget)?)
+    let metadata = identity.owner.child(name, own);
+    Ok(Desired::new(Kind::PodDisruptionBudget, &metadata, &spec)?)
 }
 
 /// The nodes of a cell.
-pub fn nodes(shard: &Shard, cell: &str) -> Option<Map> {
+pub fn nodes<'a>(shard: &'a Shard, cell: &str) -> Option<Nodes<'a>> {
     shard
         .spec
         .cell_topology_labels
         .get(cell)
         .filter(|nodes| !nodes.is_empty())
-        .cloned()
+        .map(Nodes::Labels)
 }
 
 /// How the Shard's images are fetched.
-pub fn pull(shard: &Shard) -> Pull {
+pub fn pull(shard: &Shard) -> Pull<'_> {
     let images = &shard.spec.images;
     Pull {
         policy: workload::text(&images.image_pull_policy),
-        secrets: workload::listed(images.image_pull_secrets.clone()),
+        secrets: &images.image_pull_secrets,
     }
 }

@@ -28,7 +28,7 @@ pub fn render(group: &TableGroup) -> Result<Vec<Desired>, RenderError> {
             let own = labels::standard(cluster, "shard", &further);
             let metadata = owner.child_resource(name, own);
             let spec = crds::resolve::shard_spec(spec, entry);
-            Ok(Desired::custom(Kind::Shard, &metadata, &spec)?)
+            Ok(Desired::new(Kind::Shard, &metadata, &spec)?)
         })
         .collect()
 }

@@ -1,20 +1,18 @@
 //! The objects of a TopoServer: an etcd StatefulSet, its two Services and its disruption budget.
 
 use crds::TopoServer;
-use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
-    StatefulSetUpdateStrategy,
-};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, PersistentVolumeClaim, PodAffinityTerm, PodAntiAffinity, PodSpec,
-    PodTemplateSpec, Service, ServiceSpec, WeightedPodAffinityTerm,
+    Affinity, PodAffinityTerm, PodAntiAffinity, WeightedPodAffinityTerm,
 };
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as Selector;
 
-use crate::labels::{self, Map};
+use crate::labels::{self, Labels};
 use crate::object::{Desired, Kind};
+use crate::shape::{
+    Container, EnvVar, LabelSelector, ObjectMeta, OwnerReference, PersistentVolumeClaim,
+    PodDisruptionBudgetSpec, PodSpec, PodTemplateSpec, RetentionPolicy, ServiceSpec,
+    StatefulSetSpec, Strategy,
+};
 use crate::workload::{
     self, Owner, RenderError, env, env_field, mount, port, probes, service_port,
 };
@@ -32,135 +30,118 @@ const DATA_DIR: &str = "/var/lib/etcd";
 pub fn render(server: &TopoServer) -> Result<Vec<Desired>, RenderError> {
     let owner = Owner::new(Kind::TopoServer, &server.metadata)?;
     let own = labels::merged(
-        Some(&owner.labels),
+        labels::borrowed(owner.labels),
         labels::standard(owner.cluster()?, "toposerver", &[]),
     );
     let selector = labels::selector(&own);
     // Members of this server only: the selector of the StatefulSet also matches members of a cell's own etcd.
-    let member = Map::from([(labels::TOPO_SERVER.to_owned(), owner.name.clone())]);
-    let members = labels::merged(Some(&selector), member.clone());
-    let pods = labels::merged(Some(&own), member);
+    let member = Labels::from([(labels::TOPO_SERVER, owner.name)]);
+    let members = labels::merged(selector.clone(), member.clone());
+    let pods = labels::merged(own.clone(), member);
     Ok(vec![
-        Desired::from_typed(
-            Kind::StatefulSet,
-            &stateful_set(server, &owner, &own, selector, pods, &members),
-        )?,
-        Desired::from_typed(Kind::Service, &peers(&owner, &own, &members))?,
-        Desired::from_typed(Kind::Service, &clients(&owner, &own, members.clone()))?,
-        Desired::from_typed(Kind::PodDisruptionBudget, &budget(&owner, &own, members))?,
+        stateful_set(server, &owner, &own, selector, pods, &members)?,
+        peers(&owner, &own, &members)?,
+        clients(&owner, &own, &members)?,
+        budget(&owner, own, members)?,
     ])
 }
 
-fn stateful_set(
-    server: &TopoServer,
-    owner: &Owner,
-    own: &Map,
-    selector: Map,
-    pods: Map,
-    members: &Map,
-) -> StatefulSet {
-    let etcd = server.spec.etcd.clone().unwrap_or_default();
-    let replicas = etcd.replicas.unwrap_or(3);
-    let storage = etcd.storage.clone().unwrap_or_default();
-    let claim = workload::claim_spec(
-        storage.size.as_deref().unwrap_or("10Gi"),
-        storage.class.as_deref(),
-        &storage.access_modes,
-    );
+fn stateful_set<'a>(
+    server: &'a TopoServer,
+    owner: &Owner<'a>,
+    own: &Labels<'a>,
+    selector: Labels<'a>,
+    pods: Labels<'a>,
+    members: &Labels<'a>,
+) -> Result<Desired, RenderError> {
+    let etcd = server.spec.etcd.as_ref();
+    let replicas = etcd.and_then(|etcd| etcd.replicas).unwrap_or(3);
+    let claim = workload::claim_spec(etcd.and_then(|etcd| etcd.storage.as_ref()), "10Gi");
     let policy = server.spec.pvc_deletion_policy.as_ref();
     // A StatefulSet may be replaced while its cluster lives, so volumes never go with it (L-PVC-08). They go with the
     // TopoServer, by owner reference, where the policy says so.
-    let retention = StatefulSetPersistentVolumeClaimRetentionPolicy {
-        when_deleted: Some(retain_or_delete(false)),
-        when_scaled: Some(retain_or_delete(workload::deleted_with_pod(policy))),
+    let retention = RetentionPolicy {
+        when_deleted: retain_or_delete(false),
+        when_scaled: retain_or_delete(workload::deleted_with_pod(policy)),
     };
-    let images = server.spec.images.clone().unwrap_or_default();
+    let images = server.spec.images.as_ref();
+    let image = etcd.and_then(|etcd| etcd.image.as_deref());
     let container = Container {
-        name: "etcd".to_owned(),
-        image: Some(
-            etcd.image
-                .clone()
-                .unwrap_or_else(|| crds::image::ETCD.to_owned()),
-        ),
-        image_pull_policy: workload::text(&images.image_pull_policy),
-        env: Some(environment(owner, replicas)),
-        ports: Some(vec![
+        name: "etcd",
+        image: Some(image.unwrap_or(crds::image::ETCD)),
+        image_pull_policy: images.and_then(|images| workload::text(&images.image_pull_policy)),
+        env: environment(owner, replicas),
+        ports: vec![
             port("client", CLIENT_PORT),
             port("peer", PEER_PORT),
             port("metrics", METRICS_PORT),
-        ]),
-        resources: etcd.resources.clone(),
-        volume_mounts: Some(vec![mount("data", DATA_DIR)]),
+        ],
+        resources: etcd.and_then(|etcd| etcd.resources.as_ref()),
+        volume_mounts: vec![mount("data", DATA_DIR)],
         // The image runs as root; the data directory of existing members belongs to it.
-        security_context: Some(workload::confined()),
+        security_context: workload::confined(),
         ..Container::default()
     };
-    StatefulSet {
-        metadata: owner.child(&owner.name, own.clone()),
-        spec: Some(StatefulSetSpec {
-            service_name: Some(headless_name(&owner.name)),
-            replicas: Some(replicas),
-            pod_management_policy: Some("Parallel".to_owned()),
-            update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: None,
-            }),
-            persistent_volume_claim_retention_policy: Some(retention),
-            selector: LabelSelector {
-                match_labels: Some(selector),
-                match_expressions: None,
+    let service_name = headless_name(owner.name);
+    let affinity = apart(members);
+    let spec = StatefulSetSpec {
+        service_name: &service_name,
+        replicas,
+        pod_management_policy: "Parallel",
+        update_strategy: Strategy {
+            type_: "RollingUpdate",
+        },
+        persistent_volume_claim_retention_policy: retention,
+        selector: LabelSelector {
+            match_labels: selector,
+            ..LabelSelector::default()
+        },
+        template: PodTemplateSpec {
+            metadata: ObjectMeta {
+                labels: pods,
+                ..ObjectMeta::default()
             },
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(pods),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(PodSpec {
-                    containers: vec![probes("/livez", "/readyz", METRICS_PORT).on(container)],
-                    affinity: Some(apart(members)),
-                    tolerations: server
-                        .spec
-                        .placement
-                        .as_ref()
-                        .and_then(|p| workload::listed(p.tolerations.clone())),
-                    image_pull_secrets: workload::listed(images.image_pull_secrets),
-                    automount_service_account_token: Some(false),
-                    security_context: Some(workload::pod_security()),
-                    ..PodSpec::default()
-                }),
+            spec: PodSpec {
+                containers: vec![probes("/livez", "/readyz", METRICS_PORT).on(container)],
+                affinity: Some(&affinity),
+                tolerations: workload::tolerations(server.spec.placement.as_ref()),
+                image_pull_secrets: images.map_or(&[], |images| &images.image_pull_secrets),
+                automount_service_account_token: false,
+                security_context: workload::pod_security(),
+                ..PodSpec::default()
             },
-            volume_claim_templates: Some(vec![PersistentVolumeClaim {
-                metadata: ObjectMeta {
-                    name: Some("data".to_owned()),
-                    labels: Some(claim_labels(&owner.name)),
-                    owner_references: workload::deleted_with_owner(policy)
-                        .then(|| vec![claim_owner(owner)]),
-                    ..ObjectMeta::default()
-                },
-                spec: Some(claim),
-                status: None,
-            }]),
-            ..StatefulSetSpec::default()
-        }),
-        status: None,
-    }
+        },
+        volume_claim_templates: vec![PersistentVolumeClaim {
+            api_version: Kind::PersistentVolumeClaim.api_version(),
+            kind: Kind::PersistentVolumeClaim.name(),
+            metadata: ObjectMeta {
+                name: Some("data".into()),
+                labels: claim_labels(owner.name),
+                owner_references: workload::deleted_with_owner(policy)
+                    .then(|| claim_owner(owner))
+                    .into_iter()
+                    .collect(),
+                ..ObjectMeta::default()
+            },
+            spec: claim,
+        }],
+    };
+    let metadata = owner.child(owner.name, own.clone());
+    Ok(Desired::new(Kind::StatefulSet, &metadata, &spec)?)
 }
 
 /// Labels of members' claims beside those of the selector, which the StatefulSet controller adds: without them our informers
 /// and label-scoped tools would not see the claims (`workloads.md` T33).
-pub fn claim_labels(server: &str) -> Map {
-    Map::from([
-        (
-            labels::MANAGED_BY.to_owned(),
-            "multigres-operator".to_owned(),
-        ),
-        (labels::TOPO_SERVER.to_owned(), server.to_owned()),
+pub fn claim_labels(server: &str) -> Labels<'_> {
+    Labels::from([
+        (labels::MANAGED_BY, "multigres-operator"),
+        (labels::TOPO_SERVER, server),
     ])
 }
 
 /// The reference by which a claim goes with its TopoServer. No controller reference: the StatefulSet controller keeps its hands
 /// off claims that somebody else controls, and `whenScaled` is its work.
-pub fn claim_owner(owner: &Owner) -> OwnerReference {
+pub fn claim_owner<'a>(owner: &Owner<'a>) -> OwnerReference<'a> {
     OwnerReference {
         controller: None,
         block_owner_deletion: None,
@@ -169,31 +150,35 @@ pub fn claim_owner(owner: &Owner) -> OwnerReference {
 }
 
 /// One member at a time, so that draining nodes does not take the quorum (`workloads.md` T41).
-fn budget(owner: &Owner, own: &Map, members: Map) -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: owner.child(format!("{}-pdb", owner.name), own.clone()),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(LabelSelector {
-                match_labels: Some(members),
-                match_expressions: None,
-            }),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        status: None,
-    }
+fn budget<'a>(
+    owner: &Owner<'a>,
+    own: Labels<'a>,
+    members: Labels<'a>,
+) -> Result<Desired, RenderError> {
+    let metadata = owner.child(format!("{}-pdb", owner.name), own);
+    let spec = PodDisruptionBudgetSpec {
+        max_unavailable: Some(1),
+        selector: LabelSelector {
+            match_labels: members,
+            ..LabelSelector::default()
+        },
+        ..PodDisruptionBudgetSpec::default()
+    };
+    Ok(Desired::new(Kind::PodDisruptionBudget, &metadata, &spec)?)
 }
 
 /// Members on different nodes where possible, so that draining one node does not take the quorum.
-fn apart(members: &Map) -> Affinity {
+fn apart(members: &Labels<'_>) -> Affinity {
+    let members = members.iter();
+    let members = members.map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
     Affinity {
         pod_anti_affinity: Some(PodAntiAffinity {
             preferred_during_scheduling_ignored_during_execution: Some(vec![
                 WeightedPodAffinityTerm {
                     weight: 100,
                     pod_affinity_term: PodAffinityTerm {
-                        label_selector: Some(LabelSelector {
-                            match_labels: Some(members.clone()),
+                        label_selector: Some(Selector {
+                            match_labels: Some(members.collect()),
                             match_expressions: None,
                         }),
                         topology_key: "kubernetes.io/hostname".to_owned(),
@@ -207,8 +192,8 @@ fn apart(members: &Map) -> Affinity {
     }
 }
 
-fn environment(owner: &Owner, replicas: i32) -> Vec<k8s_openapi::api::core::v1::EnvVar> {
-    let (name, headless) = (&owner.name, headless_name(&owner.name));
+fn environment<'a>(owner: &Owner<'a>, replicas: i32) -> Vec<EnvVar<'a>> {
+    let (name, headless) = (owner.name, headless_name(owner.name));
     let own =
         |port| format!("http://$(POD_NAME).{headless}.$(POD_NAMESPACE).svc.cluster.local:{port}");
     let any = |port| format!("http://[::]:{port}");
@@ -231,41 +216,40 @@ fn environment(owner: &Owner, replicas: i32) -> Vec<k8s_openapi::api::core::v1::
         env("ETCD_ADVERTISE_CLIENT_URLS", own(CLIENT_PORT)),
         env("ETCD_INITIAL_ADVERTISE_PEER_URLS", own(PEER_PORT)),
         env("ETCD_INITIAL_CLUSTER_STATE", "new"),
-        env("ETCD_INITIAL_CLUSTER_TOKEN", name.clone()),
+        env("ETCD_INITIAL_CLUSTER_TOKEN", name),
         env("ETCD_INITIAL_CLUSTER", members.join(",")),
     ]
 }
 
-fn peers(owner: &Owner, own: &Map, members: &Map) -> Service {
+fn peers<'a>(
+    owner: &Owner<'a>,
+    own: &Labels<'a>,
+    members: &Labels<'a>,
+) -> Result<Desired, RenderError> {
     let ports = vec![
         service_port("client", CLIENT_PORT),
         service_port("peer", PEER_PORT),
     ];
-    let service = workload::headless(
-        owner.child(headless_name(&owner.name), own.clone()),
-        members.clone(),
-        ports,
-    );
-    dual_stack(service)
+    let metadata = owner.child(headless_name(owner.name), own.clone());
+    let spec = dual_stack(workload::headless(members.clone(), ports));
+    Ok(Desired::new(Kind::Service, &metadata, &spec)?)
 }
 
-fn clients(owner: &Owner, own: &Map, members: Map) -> Service {
+fn clients<'a>(
+    owner: &Owner<'a>,
+    own: &Labels<'a>,
+    members: &Labels<'a>,
+) -> Result<Desired, RenderError> {
     let ports = vec![service_port("client", CLIENT_PORT)];
-    dual_stack(workload::service(
-        owner.child(&owner.name, own.clone()),
-        members,
-        ports,
-    ))
+    let metadata = owner.child(owner.name, own.clone());
+    let spec = dual_stack(workload::service(members.clone(), ports));
+    Ok(Desired::new(Kind::Service, &metadata, &spec)?)
 }
 
-fn dual_stack(service: Service) -> Service {
-    let spec = service.spec.unwrap_or_default();
-    Service {
-        spec: Some(ServiceSpec {
-            ip_family_policy: Some("PreferDualStack".to_owned()),
-            ..spec
-        }),
-        ..service
+fn dual_stack(spec: ServiceSpec<'_>) -> ServiceSpec<'_> {
+    ServiceSpec {
+        ip_family_policy: Some("PreferDualStack"),
+        ..spec
     }
 }
 
@@ -274,6 +258,6 @@ pub fn headless_name(server: &str) -> String {
     format!("{server}-headless")
 }
 
-fn retain_or_delete(delete: bool) -> String {
-    if delete { "Delete" } else { "Retain" }.to_owned()
+const fn retain_or_delete(delete: bool) -> &'static str {
+    if delete { "Delete" } else { "Retain" }
 }

@@ -1,49 +1,40 @@
 //! Parts of a container: ports, probes, rights, variables, mounts and the volumes behind them.
 
-use k8s_openapi::api::core::v1::{
+use crate::shape::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
     HTTPGetAction, KeyToPath, ObjectFieldSelector, PodSecurityContext, Probe, SeccompProfile,
-    SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    SecretKeySelector, SecretVolumeSource, SecurityContext, Text, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-use super::strings;
 
 /// Mode of Secrets that any user in the pod may read.
 pub const READABLE: i32 = 0o444;
 
 /// A container port.
-pub fn port(name: &str, number: i32) -> ContainerPort {
+pub fn port(name: &str, number: i32) -> ContainerPort<'_> {
     ContainerPort {
-        name: Some(name.to_owned()),
+        name,
         container_port: number,
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
+        protocol: "TCP",
     }
 }
 
 /// The three probes of a container with an HTTP port.
-pub struct Probes {
+pub struct Probes<'a> {
     /// 150 seconds to come up.
-    pub startup: Probe,
+    pub startup: Probe<'a>,
     /// Restarts the container.
-    pub liveness: Probe,
+    pub liveness: Probe<'a>,
     /// Takes it out of Services.
-    pub readiness: Probe,
+    pub readiness: Probe<'a>,
 }
 
 /// Startup and liveness ask whether the process serves at all; only readiness may depend on its peers, or a slow peer
 /// would get it killed.
-pub fn probes(alive: &str, ready: &str, port: i32) -> Probes {
-    let probe = |path: &str, period, failures| Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::Int(port),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        failure_threshold: failures,
-        ..Probe::default()
+pub fn probes<'a>(alive: &'a str, ready: &'a str, port: i32) -> Probes<'a> {
+    let probe = |path, period_seconds, failure_threshold| Probe {
+        http_get: HTTPGetAction { path, port },
+        period_seconds,
+        failure_threshold,
     };
     Probes {
         startup: probe(alive, 5, Some(30)),
@@ -52,9 +43,9 @@ pub fn probes(alive: &str, ready: &str, port: i32) -> Probes {
     }
 }
 
-impl Probes {
+impl<'a> Probes<'a> {
     /// Puts the probes on a container.
-    pub fn on(self, container: Container) -> Container {
+    pub fn on(self, container: Container<'a>) -> Container<'a> {
         Container {
             startup_probe: Some(self.startup),
             liveness_probe: Some(self.liveness),
@@ -65,19 +56,16 @@ impl Probes {
 }
 
 /// What every container is denied. Identity is added where it is known as a number.
-pub fn confined() -> SecurityContext {
+pub fn confined() -> SecurityContext<'static> {
     SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities {
-            drop: Some(strings(["ALL"])),
-            ..Capabilities::default()
-        }),
+        allow_privilege_escalation: false,
+        capabilities: Capabilities { drop: &["ALL"] },
         ..SecurityContext::default()
     }
 }
 
 /// A confined container whose image names its user by number, or gets one here.
-pub fn unprivileged(user: Option<i64>, group: Option<i64>) -> SecurityContext {
+pub fn unprivileged(user: Option<i64>, group: Option<i64>) -> SecurityContext<'static> {
     SecurityContext {
         run_as_non_root: Some(true),
         run_as_user: user,
@@ -87,74 +75,64 @@ pub fn unprivileged(user: Option<i64>, group: Option<i64>) -> SecurityContext {
 }
 
 /// The security context of every pod.
-pub fn pod_security() -> PodSecurityContext {
+pub fn pod_security() -> PodSecurityContext<'static> {
     PodSecurityContext {
         seccomp_profile: Some(SeccompProfile {
-            type_: "RuntimeDefault".to_owned(),
-            localhost_profile: None,
+            type_: "RuntimeDefault",
         }),
         ..PodSecurityContext::default()
     }
 }
 
 /// A plain variable.
-pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
+pub fn env<'a>(name: &'a str, value: impl Into<Text<'a>>) -> EnvVar<'a> {
     EnvVar {
-        name: name.to_owned(),
+        name,
         value: Some(value.into()),
         value_from: None,
     }
 }
 
 /// A variable from a field of the pod.
-pub fn env_field(name: &str, path: &str) -> EnvVar {
-    let field_ref = Some(ObjectFieldSelector {
-        field_path: path.to_owned(),
-        api_version: None,
-    });
+pub fn env_field<'a>(name: &'a str, field_path: &'a str) -> EnvVar<'a> {
     EnvVar {
-        name: name.to_owned(),
+        name,
         value: None,
         value_from: Some(EnvVarSource {
-            field_ref,
-            ..EnvVarSource::default()
+            field_ref: Some(ObjectFieldSelector { field_path }),
+            secret_key_ref: None,
         }),
     }
 }
 
 /// A variable from a key of a Secret.
-pub fn env_secret(name: &str, secret: &str, key: &str) -> EnvVar {
-    let secret_key_ref = Some(SecretKeySelector {
-        name: secret.to_owned(),
-        key: key.to_owned(),
-        optional: None,
-    });
+pub fn env_secret<'a>(name: &'a str, secret: &'a str, key: &'a str) -> EnvVar<'a> {
     EnvVar {
-        name: name.to_owned(),
+        name,
         value: None,
         value_from: Some(EnvVarSource {
-            secret_key_ref,
-            ..EnvVarSource::default()
+            field_ref: None,
+            secret_key_ref: Some(SecretKeySelector { name: secret, key }),
         }),
     }
 }
 
 /// The address under which a component without a stable name registers itself (`--hostname=$(POD_IP)`).
-pub fn pod_ip() -> EnvVar {
+pub fn pod_ip() -> EnvVar<'static> {
     env_field("POD_IP", "status.podIP")
 }
 
 /// A mount.
-pub fn mount(volume: &str, path: &str) -> VolumeMount {
+pub fn mount<'a>(volume: &'a str, path: &'a str) -> VolumeMount<'a> {
     VolumeMount {
-        name: volume.to_owned(),
-        mount_path: path.to_owned(),
-        ..VolumeMount::default()
+        name: volume,
+        mount_path: path,
+        read_only: None,
     }
 }
 
 /// A read-only mount.
-pub fn mount_ro(volume: &str, path: &str) -> VolumeMount {
+pub fn mount_ro<'a>(volume: &'a str, path: &'a str) -> VolumeMount<'a> {
     VolumeMount {
         read_only: Some(true),
         ..mount(volume, path)
@@ -162,37 +140,40 @@ pub fn mount_ro(volume: &str, path: &str) -> VolumeMount {
 }
 
 /// A volume with a Secret.
-pub fn secret_volume(name: &str, secret: &str, mode: i32, items: Option<Vec<KeyToPath>>) -> Volume {
+pub fn secret_volume<'a>(
+    name: &'a str,
+    secret: impl Into<Text<'a>>,
+    mode: i32,
+    items: Vec<KeyToPath<'a>>,
+) -> Volume<'a> {
     Volume {
-        name: name.to_owned(),
+        name,
         secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(mode),
+            secret_name: secret.into(),
+            default_mode: mode,
             items,
-            optional: None,
         }),
         ..Volume::default()
     }
 }
 
 /// A volume with a ConfigMap.
-pub fn config_volume(name: &str, config: &str, items: Option<Vec<KeyToPath>>) -> Volume {
+pub fn config_volume<'a>(
+    name: &'a str,
+    config: impl Into<Text<'a>>,
+    items: Vec<KeyToPath<'a>>,
+) -> Volume<'a> {
     Volume {
-        name: name.to_owned(),
+        name,
         config_map: Some(ConfigMapVolumeSource {
-            name: config.to_owned(),
+            name: config.into(),
             items,
-            ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()
     }
 }
 
 /// A key of a Secret or ConfigMap as a file.
-pub fn item(key: &str, path: &str) -> KeyToPath {
-    KeyToPath {
-        key: key.to_owned(),
-        path: path.to_owned(),
-        mode: None,
-    }
+pub fn item<'a>(key: &'a str, path: &'a str) -> KeyToPath<'a> {
+    KeyToPath { key, path }
 }

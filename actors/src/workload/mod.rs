@@ -14,11 +14,10 @@ pub use stateless::{Placement, Pull, Stateless};
 pub use telemetry::{Attributes, Telemetry, telemetry};
 pub use tls::{call_tls, certificate_name, serve_tls};
 
-use crds::{BackupConfig, InternalTlsConfig, PvcDeletionPolicy};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, VolumeResourceRequirements};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use serde::Serialize;
-use serde_json::Value;
+use crds::{BackupConfig, InternalTlsConfig, PodPlacementSpec, PvcDeletionPolicy, StorageSpec};
+use k8s_openapi::api::core::v1::Toleration;
+
+use crate::shape::{PersistentVolumeClaimSpec, Text, VolumeResourceRequirements};
 
 /// Why an object could not be built. Neither can happen to objects that passed admission.
 #[derive(Debug, thiserror::Error)]
@@ -39,22 +38,31 @@ pub enum RenderError {
     Invalid(String),
 }
 
-/// The text of a string or of an enumeration of the API, as it stands in manifests; `None` when absent or empty.
-pub fn text(value: &impl Serialize) -> Option<String> {
-    match serde_json::to_value(value) {
-        Ok(Value::String(text)) if !text.is_empty() => Some(text),
-        _ => None,
-    }
+/// The text; `None` when absent or empty.
+pub fn text(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|text| !text.is_empty())
 }
 
 /// A log level as the binaries take it.
-pub fn log_level(level: Option<&impl Serialize>) -> String {
-    level.and_then(text).unwrap_or_else(|| "info".to_owned())
+pub fn log_level(level: Option<&String>) -> &str {
+    image(level.map_or("", String::as_str), "info")
+}
+
+/// An argument with its value.
+pub fn flag<'a>(name: &str, value: &str) -> Text<'a> {
+    let mut text = String::with_capacity(name.len() + 1 + value.len());
+    text.extend([name, "=", value]);
+    text.into()
+}
+
+/// The user's tolerations.
+pub fn tolerations(placement: Option<&PodPlacementSpec>) -> &[Toleration] {
+    placement.map_or(&[], |placement| &placement.tolerations)
 }
 
 /// The image asked for, else the default.
-pub fn image(asked: &impl Serialize, default: &str) -> String {
-    text(asked).unwrap_or_else(|| default.to_owned())
+pub fn image<'a>(asked: &'a str, default: &'a str) -> &'a str {
+    if asked.is_empty() { default } else { asked }
 }
 
 /// True when components talk mutual TLS.
@@ -64,52 +72,47 @@ pub fn mesh(config: Option<&InternalTlsConfig>) -> bool {
 
 /// True when volumes go with their owner.
 pub fn deleted_with_owner(policy: Option<&PvcDeletionPolicy>) -> bool {
-    policy
-        .and_then(|policy| text(&policy.when_deleted))
-        .as_deref()
-        == Some("Delete")
+    policy.and_then(|policy| text(&policy.when_deleted)) == Some("Delete")
 }
 
 /// True when volumes go with their pod. That is the default of a policy that does not say.
 pub fn deleted_with_pod(policy: Option<&PvcDeletionPolicy>) -> bool {
-    policy
-        .and_then(|policy| text(&policy.when_scaled))
-        .as_deref()
-        == Some("Delete")
+    policy.and_then(|policy| text(&policy.when_scaled)) == Some("Delete")
 }
 
 /// True when backups go to an object store.
 pub fn is_s3(backup: &BackupConfig) -> bool {
-    text(&backup.type_).as_deref() == Some("s3")
+    backup.type_ == "s3"
 }
 
 /// The user's own certificates for pgBackRest.
-pub fn own_pgbackrest_secret(backup: &BackupConfig) -> Option<String> {
+pub fn own_pgbackrest_secret(backup: &BackupConfig) -> Option<&str> {
     backup
         .pgbackrest_tls
         .as_ref()
         .and_then(|tls| text(&tls.secret_name))
 }
 
-/// Owned strings.
-pub fn strings<const N: usize>(items: [&str; N]) -> Vec<String> {
-    items.into_iter().map(str::to_owned).collect()
-}
-
-/// A list, or nothing: an empty list sent by apply would claim the field.
-pub fn listed<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
-}
-
-/// What a claim asks for.
-pub fn claim_spec(size: &str, class: Option<&str>, modes: &[String]) -> PersistentVolumeClaimSpec {
+/// What a claim asks for; of the size given unless the storage has one.
+pub fn claim_spec<'a>(
+    storage: Option<&'a StorageSpec>,
+    size: &'a str,
+) -> PersistentVolumeClaimSpec<'a> {
+    let modes = storage.map(|storage| storage.access_modes.as_slice());
+    let mut access_modes: Vec<&str> = modes
+        .unwrap_or_default()
+        .iter()
+        .map(String::as_str)
+        .collect();
+    if access_modes.is_empty() {
+        access_modes.push("ReadWriteOnce");
+    }
+    let size = storage.and_then(|s| s.size.as_deref()).unwrap_or(size);
     PersistentVolumeClaimSpec {
-        access_modes: listed(modes.to_vec()).or_else(|| Some(strings(["ReadWriteOnce"]))),
-        resources: Some(VolumeResourceRequirements {
-            requests: Some([("storage".to_owned(), Quantity(size.to_owned()))].into()),
-            limits: None,
-        }),
-        storage_class_name: class.map(str::to_owned),
-        ..PersistentVolumeClaimSpec::default()
+        access_modes,
+        resources: VolumeResourceRequirements {
+            requests: [("storage", size)].into(),
+        },
+        storage_class_name: storage.and_then(|s| s.class.as_deref()),
     }
 }

@@ -1,100 +1,94 @@
 //! Deployments with one container.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::api::core::v1::{
-    Affinity, Container, LocalObjectReference, PodSpec, PodTemplateSpec, Toleration, Volume,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, Toleration};
 
-use super::{listed, pod_security};
-use crate::labels::{self, Map};
+use super::{RenderError, pod_security};
+use crate::labels::{self, Labels, Map};
+use crate::object::{Desired, Kind};
+use crate::shape::{
+    Container, DeploymentSpec, LabelSelector, Nodes, ObjectMeta, PodSpec, PodTemplateSpec,
+    Strategy, Volume,
+};
 
 /// How images are fetched; the same for every container of a cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Pull {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pull<'a> {
     /// `imagePullPolicy`.
-    pub policy: Option<String>,
+    pub policy: Option<&'a str>,
     /// `imagePullSecrets`.
-    pub secrets: Option<Vec<LocalObjectReference>>,
+    pub secrets: &'a [LocalObjectReference],
 }
 
 /// Where the pods of a Deployment may run.
 #[derive(Default)]
-pub struct Placement {
+pub struct Placement<'a> {
     /// `nodeSelector`.
-    pub nodes: Option<Map>,
+    pub nodes: Option<Nodes<'a>>,
     /// `affinity`.
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<&'a Affinity>,
     /// `tolerations`.
-    pub tolerations: Option<Vec<Toleration>>,
+    pub tolerations: &'a [Toleration],
 }
 
 /// The variable parts of a Deployment with one container.
-pub struct Stateless {
+pub struct Stateless<'a> {
     /// Name, labels, owner.
-    pub metadata: ObjectMeta,
+    pub metadata: ObjectMeta<'a>,
     /// Number of pods.
     pub replicas: i32,
     /// True when two pods must never run side by side.
     pub exclusive: bool,
     /// The user's pod labels; ours win.
-    pub pod_labels: Option<Map>,
+    pub pod_labels: &'a Map,
     /// The pod's annotations.
-    pub pod_annotations: Option<Map>,
+    pub pod_annotations: Labels<'a>,
     /// Placement.
-    pub placement: Placement,
+    pub placement: Placement<'a>,
     /// Pull policy and secrets.
-    pub pull: Pull,
+    pub pull: Pull<'a>,
     /// The container.
-    pub container: Container,
+    pub container: Container<'a>,
     /// Its volumes.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<Volume<'a>>,
 }
 
-impl Stateless {
+impl Stateless<'_> {
     /// The Deployment.
-    pub fn build(self) -> Deployment {
-        let own = self.metadata.labels.clone().unwrap_or_default();
-        let selector = labels::selector(&own);
+    ///
+    /// # Errors
+    /// When it cannot be serialised.
+    pub fn build(self) -> Result<Desired, RenderError> {
+        let own = &self.metadata.labels;
         let container = Container {
             image_pull_policy: self.pull.policy,
             ..self.container
         };
-        Deployment {
-            metadata: self.metadata,
-            spec: Some(DeploymentSpec {
-                replicas: Some(self.replicas),
-                selector: LabelSelector {
-                    match_labels: Some(selector),
-                    match_expressions: None,
+        let spec = DeploymentSpec {
+            replicas: self.replicas,
+            selector: LabelSelector {
+                match_labels: labels::selector(own),
+                ..LabelSelector::default()
+            },
+            strategy: self.exclusive.then_some(Strategy { type_: "Recreate" }),
+            template: PodTemplateSpec {
+                metadata: ObjectMeta {
+                    labels: labels::merged(labels::borrowed(self.pod_labels), own.clone()),
+                    annotations: self.pod_annotations,
+                    ..ObjectMeta::default()
                 },
-                strategy: self.exclusive.then(|| DeploymentStrategy {
-                    type_: Some("Recreate".to_owned()),
-                    rolling_update: None,
-                }),
-                template: PodTemplateSpec {
-                    metadata: Some(ObjectMeta {
-                        labels: Some(labels::merged(self.pod_labels.as_ref(), own)),
-                        annotations: self
-                            .pod_annotations
-                            .filter(|annotations| !annotations.is_empty()),
-                        ..ObjectMeta::default()
-                    }),
-                    spec: Some(PodSpec {
-                        containers: vec![container],
-                        volumes: listed(self.volumes),
-                        node_selector: self.placement.nodes,
-                        affinity: self.placement.affinity,
-                        tolerations: self.placement.tolerations,
-                        image_pull_secrets: self.pull.secrets,
-                        automount_service_account_token: Some(false),
-                        security_context: Some(pod_security()),
-                        ..PodSpec::default()
-                    }),
+                spec: PodSpec {
+                    containers: vec![container],
+                    volumes: self.volumes,
+                    node_selector: self.placement.nodes,
+                    affinity: self.placement.affinity,
+                    tolerations: self.placement.tolerations,
+                    image_pull_secrets: self.pull.secrets,
+                    automount_service_account_token: false,
+                    security_context: pod_security(),
+                    ..PodSpec::default()
                 },
-                ..DeploymentSpec::default()
-            }),
-            status: None,
-        }
+            },
+        };
+        Ok(Desired::new(Kind::Deployment, &self.metadata, &spec)?)
     }
 }

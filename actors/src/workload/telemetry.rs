@@ -1,22 +1,22 @@
 //! OpenTelemetry settings of a container (`workloads.md` 13.1).
 
 use crds::ObservabilityConfig;
-use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
 
 use super::{config_volume, env, mount_ro, text};
+use crate::shape::{EnvVar, Volume, VolumeMount};
 
 /// Where the sampling rules of traces are mounted.
 const SAMPLING_DIR: &str = "/etc/otel";
 
 /// What telemetry adds to a container and its pod.
 #[derive(Default)]
-pub struct Telemetry {
+pub struct Telemetry<'a> {
     /// Variables, in the order the Go operator has them.
-    pub env: Vec<EnvVar>,
+    pub env: Vec<EnvVar<'a>>,
     /// The sampling rules.
-    pub mount: Option<VolumeMount>,
+    pub mount: Option<VolumeMount<'a>>,
     /// The volume with the sampling rules.
-    pub volume: Option<Volume>,
+    pub volume: Option<Volume<'a>>,
 }
 
 /// Whose telemetry it is; multiadmin sends none of this.
@@ -30,20 +30,20 @@ pub struct Attributes<'a> {
 }
 
 /// Telemetry settings of one container. Nothing is taken from our own environment: a change of it would restart pods.
-pub fn telemetry(
-    config: Option<&ObservabilityConfig>,
+pub fn telemetry<'a>(
+    config: Option<&'a ObservabilityConfig>,
     attributes: Option<&Attributes<'_>>,
-) -> Telemetry {
+) -> Telemetry<'a> {
     let Some(config) = config else {
         return Telemetry::default();
     };
     let endpoint = text(&config.otlp_endpoint);
     let silent = endpoint.is_none() && text(&config.otlp_metrics_endpoint).is_none();
-    let off = silent || endpoint.as_deref() == Some("disabled");
+    let off = silent || endpoint == Some("disabled");
     let mut result = Telemetry::default();
     if !off {
         for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", text(&config.otlp_endpoint)),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
             (
                 "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
                 text(&config.otlp_metrics_endpoint),
@@ -82,14 +82,18 @@ pub fn telemetry(
     }
     if let Some(sampling) = &config.sampling_config_ref {
         if !off {
-            let key = text(&sampling.key).unwrap_or_else(|| "sampling-config.yaml".to_owned());
+            let key = text(&sampling.key).unwrap_or("sampling-config.yaml");
             result.env.push(env(
                 "OTEL_TRACES_SAMPLER_CONFIG",
                 format!("{SAMPLING_DIR}/{key}"),
             ));
         }
         result.mount = Some(mount_ro("otel-sampling-config", SAMPLING_DIR));
-        result.volume = Some(config_volume("otel-sampling-config", &sampling.name, None));
+        result.volume = Some(config_volume(
+            "otel-sampling-config",
+            &sampling.name,
+            Vec::new(),
+        ));
     }
     result
 }

@@ -18,3 +18,4 @@ mod render;
 mod room_shapes;
 mod rooms;
 mod shard_shapes;
+mod typed;

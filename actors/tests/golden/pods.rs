@@ -22,7 +22,7 @@ fn samples() -> Vec<(String, Vec<Desired>)> {
     SAMPLES.into_iter().map(sample).collect()
 }
 
-fn all() -> Vec<(String, Vec<Desired>)> {
+pub fn all() -> Vec<(String, Vec<Desired>)> {
     let shard = shard_shapes::shapes()
         .into_iter()
         .map(|(name, objects)| (format!("shard {name}"), objects));

@@ -6,7 +6,7 @@ use crate::fixtures::Bed;
 
 fn of(pod: &Value) -> String {
     let annotations = serde_json::from_value(pod["metadata"]["annotations"].clone()).unwrap();
-    super::of(&annotations, pod["spec"].clone())
+    super::of(&labels::borrowed(&annotations), &pod["spec"]).unwrap()
 }
 
 /// A pod with every part that a pool pod can have.
@@ -277,6 +277,6 @@ proptest! {
         let hash = of(&desired);
         prop_assert_eq!(&hash, &of(&printed));
         prop_assert_eq!(&hash, &of(&served(&printed)));
-        prop_assert_eq!(common(desired["spec"].clone()), common(served(&printed)["spec"].clone()));
+        prop_assert_eq!(common(&desired["spec"]).unwrap(), common(&served(&printed)["spec"]).unwrap());
     }
 }

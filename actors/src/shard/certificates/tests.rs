@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::certificate_facts::CertificateFacts;
 use crate::fixtures::{Bed, NAMESPACE, base64, start};
-use crate::object::Key;
+use crate::object::{Key, Kind};
 
 const CA: &str = "c-postgres-default-0-inf-pgbackrest-ca";
 const LEAF: &str = "c-postgres-default-0-inf-pgbackrest-tls";
