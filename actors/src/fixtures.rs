@@ -41,6 +41,8 @@ pub struct Bed {
     pub config_maps: BTreeMap<String, Value>,
     /// The storage classes of the Kubernetes cluster.
     pub classes: BTreeSet<String>,
+    /// They bind claims as soon as they are made.
+    pub binds_at_once: bool,
     /// Failed writes.
     pub troubles: BTreeMap<Key, Trouble>,
     /// What pools report.
@@ -91,6 +93,7 @@ impl Bed {
             secrets: BTreeMap::from([("password".to_owned(), json!({"password": base64("x")}))]),
             config_maps: BTreeMap::new(),
             classes: ["fast", "slow"].map(str::to_owned).into(),
+            binds_at_once: false,
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
             now: start(),
@@ -134,7 +137,10 @@ impl Bed {
         }
         for class in crate::shard::status::volume_classes(&self.typed()) {
             let there = match self.classes.contains(&class) {
-                true => Reference::Present(Rc::new(Entry::default())),
+                true => Reference::Present(Rc::new(Entry {
+                    binds_at_once: self.binds_at_once,
+                    ..Entry::default()
+                })),
                 false => Reference::Absent,
             };
             references.insert(Key::new(Kind::StorageClass, "", &class), there);

@@ -29,6 +29,16 @@ pub(crate) const RETELL: Duration = Duration::from_millis(100);
 /// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
 const PACE: Duration = Duration::from_millis(40);
 
+/// The same while actions queue for the server: what is decided meanwhile would only wait longer, or be replaced.
+const PACE_AT_MOST: Duration = Duration::from_millis(250);
+
+/// The pace with this many actions held back by a window of this size: stretched by how often they fill it.
+fn pace(backlog: usize, window: usize) -> Duration {
+    let rounds = u32::try_from(backlog / window.max(1)).unwrap_or(u32::MAX);
+    PACE.saturating_mul(rounds.saturating_add(1))
+        .min(PACE_AT_MOST)
+}
+
 /// The shell of an actor.
 pub struct Life<R: Room> {
     id: ActorId,
@@ -96,7 +106,8 @@ impl<R: Room> Life<R> {
     }
 
     fn think(&mut self, ctx: &mut Context<Self>) {
-        self.rested = crate::clock::monotonic() + PACE;
+        let (backlog, window) = self.world.load();
+        self.rested = crate::clock::monotonic() + pace(backlog, window);
         let Some(mut observed) = self.world.snapshot(&self.id) else {
             return;
         };
@@ -255,5 +266,27 @@ impl<R: Room> Handler<Inspect> for Life<R> {
             "lastDecisions": serde_json::to_value(&self.history).unwrap_or(Value::Null),
             "nextWake": self.next,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_follows_the_queue() {
+        let cases = [
+            ((0, 8), 40),
+            ((7, 8), 40),
+            ((8, 8), 80),
+            ((24, 8), 160),
+            ((2000, 8), 250),
+            ((1, 1), 80),
+            ((usize::MAX, 1), 250),
+        ];
+        for ((backlog, window), expected) in cases {
+            let expected = Duration::from_millis(expected);
+            assert_eq!(pace(backlog, window), expected, "{backlog} by {window}");
+        }
     }
 }

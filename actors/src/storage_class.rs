@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::action::Decision;
+use crate::entry::Entry;
 use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::room::Observed;
-use crate::status::{Condition, Obstacle};
+use crate::status::{Condition, Obstacle, text};
 use crate::store::Reference;
 
 /// Condition type (`api.md` 4.5, 4.6).
@@ -65,6 +68,20 @@ pub fn usable<S>(plan: &mut Plan<'_, S>, class: Option<&str>) -> bool {
     there == Some(true)
 }
 
+/// Is this claim being provisioned, so that a pod on it could only wait for it? Of a class that binds when a pod uses the claim,
+/// or that nobody has looked at yet, it is not.
+pub fn provisions<S>(plan: &mut Plan<'_, S>, claim: &Entry) -> bool {
+    let spec: Value = claim.spec.read().unwrap_or_default();
+    // The API server has filled in the default class.
+    let Some(class) = spec.get("storageClassName").and_then(Value::as_str) else {
+        return false;
+    };
+    refer(&mut plan.decision, &BTreeSet::from([class.to_owned()]));
+    let class = plan.observed.references.get(&key(class));
+    let binds_at_once = matches!(class, Some(Reference::Present(class)) if class.binds_at_once);
+    binds_at_once && text(&claim.status_value(), "phase") == "Pending"
+}
+
 /// The condition on the owner of the volumes: one text for all of them (`lessons.md` L-STAT-06).
 pub fn condition(observed: &Observed, classes: &BTreeSet<String>) -> Option<Condition> {
     if classes.is_empty() {
@@ -105,7 +122,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::entry::Entry;
     use crate::fixtures::Bed;
 
     fn classes(names: &[&str]) -> BTreeSet<String> {
@@ -172,5 +188,39 @@ mod tests {
         assert_eq!(data(&bed), (2, 2));
         assert_eq!(bed.condition("Stalled").unwrap()["status"], "False");
         assert_eq!(bed.condition(CONDITION).unwrap()["status"], "False");
+    }
+
+    /// On a claim that is bound as soon as it is made, a pod is made when that is done; on one that waits for its first pod, and
+    /// when the class was not looked at yet, at once.
+    #[test]
+    fn a_pod_waits_while_its_volumes_are_provisioned() {
+        let mut bed = Bed::new();
+        bed.shard["spec"]["pools"]["default"]["storage"]["class"] = json!("fast");
+        bed.shard["spec"]["backup"]["filesystem"]["storage"]["class"] = json!("slow");
+        bed.settle();
+        let phase = |bed: &mut Bed, prefix: &str, phase: &str| {
+            for key in bed.names(Kind::PersistentVolumeClaim) {
+                if key.name.starts_with(prefix) {
+                    bed.objects.get_mut(&key).unwrap()["status"] = json!({"phase": phase});
+                }
+            }
+        };
+        let pods_made = |bed: &mut Bed| {
+            bed.objects.retain(|key, _| key.kind != Kind::Pod);
+            bed.settle();
+            bed.names(Kind::Pod).len()
+        };
+        phase(&mut bed, "", "Pending");
+        assert_eq!(pods_made(&mut bed), 2, "they wait for their first pod");
+        bed.binds_at_once = true;
+        assert_eq!(pods_made(&mut bed), 0, "no volume is there");
+        phase(&mut bed, "data-", "Bound");
+        assert_eq!(pods_made(&mut bed), 0, "the volume for backups is not");
+        phase(&mut bed, "", "Bound");
+        assert_eq!(pods_made(&mut bed), 2);
+        // What runs goes on, whatever its claim says.
+        phase(&mut bed, "", "Pending");
+        bed.settle();
+        assert_eq!(bed.names(Kind::Pod).len(), 2);
     }
 }

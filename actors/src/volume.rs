@@ -24,7 +24,7 @@ const RESIZES_ONLINE: SignedDuration = SignedDuration::from_secs(60);
 pub enum Usable {
     /// It is there and ours: a pod may be made on it.
     Yes,
-    /// It is not there yet, terminating, taken or about to be changed: no new pod yet.
+    /// It is not there yet, terminating, taken, about to be changed or being provisioned: no new pod yet.
     NotNow,
     /// As `Yes`, and the filesystem grows only when the pod is gone for a moment.
     AfterRestart,
@@ -48,7 +48,14 @@ pub fn keep<S>(plan: &mut Plan<'_, S>, desired: Desired) -> Usable {
         return Usable::NotNow;
     }
     resize(plan, &claim, &desired);
-    if waits_for_restart(plan, &claim) {
+    if storage_class::provisions(plan, &claim) {
+        // A pod would be refused by the scheduler, again and again with growing pauses, until the claim is bound.
+        let name = &claim.key().name;
+        plan.decision
+            .inputs
+            .push(format!("claim {name} is being provisioned"));
+        Usable::NotNow
+    } else if waits_for_restart(plan, &claim) {
         Usable::AfterRestart
     } else {
         Usable::Yes

@@ -124,6 +124,12 @@ impl World {
         }
     }
 
+    /// Actions that only the window holds back, and the size of that window.
+    pub fn load(&self) -> (usize, usize) {
+        let executor = self.executor.borrow();
+        (executor.lanes().backlog(), executor.window().size())
+    }
+
     /// The snapshot for a decision; None while informers are not synced or when the resource is gone.
     pub fn snapshot(&self, id: &ActorId) -> Option<Observed> {
         if !self.synced.get() || !self.executor.borrow().leads() {

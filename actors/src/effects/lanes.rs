@@ -188,6 +188,11 @@ impl Lanes {
         self.running
     }
 
+    /// Actions that only the window holds back.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Lanes with something waiting.
     pub fn waiting(&self) -> usize {
         self.tracks

@@ -63,6 +63,8 @@ pub struct Entry {
     pub texts: BTreeMap<Box<str>, Box<str>>,
     /// Of a Secret with certificates: what decisions need.
     pub certificates: Option<Box<CertificateFacts>>,
+    /// Of a StorageClass: it binds claims as soon as they are made (`volumeBindingMode: Immediate`), not when a pod uses them.
+    pub binds_at_once: bool,
     /// Of a pod: what decisions need.
     pub pod: Option<Box<Pod>>,
     /// Fingerprint of the desired object that this one was found to cover; 0 = not compared yet.

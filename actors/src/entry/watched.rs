@@ -25,6 +25,9 @@ pub struct Watched {
     status: Option<Box<RawValue>>,
     #[serde(default)]
     data: Option<BTreeMap<String, String>>,
+    /// Of a StorageClass.
+    #[serde(default, rename = "volumeBindingMode")]
+    binding: Option<String>,
 }
 
 /// Metadata without managed fields, which are most of an object's size and never looked at.
@@ -247,6 +250,7 @@ impl Watched {
                 BTreeMap::new()
             },
             labels: meta.labels.unwrap_or_default().into_iter().collect(),
+            binds_at_once: self.binding.as_deref() == Some("Immediate"),
             data: self
                 .data
                 .unwrap_or_default()

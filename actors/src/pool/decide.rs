@@ -61,7 +61,7 @@ fn keep(
             "Secrets they mount",
         ),
         (
-            backup_volume::is_there(plan.observed, shard)?,
+            backup_volume::usable(plan, shard)?,
             "volume they back up to",
         ),
     ];

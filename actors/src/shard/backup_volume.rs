@@ -6,8 +6,9 @@ use crds::{Shard, StorageSpec};
 
 use super::identity::Identity;
 use crate::object::{Desired, Key, Kind};
-use crate::room::Observed;
+use crate::plan::Plan;
 use crate::status::Condition;
+use crate::storage_class;
 use crate::workload::{self, RenderError};
 
 /// The claim; `None` without backups on a volume.
@@ -45,22 +46,22 @@ pub fn storage(shard: &Shard) -> Option<StorageSpec> {
     )
 }
 
-/// False while pods would have to mount a claim that is not there, or is not known to be ours.
+/// May a pod be made that mounts the volume? Not before its claim is there, ours, and no longer being provisioned.
 ///
 /// # Errors
-/// When the Shard is not one from the API server, or belongs to no cluster.
-pub fn is_there(observed: &Observed, shard: &Shard) -> Result<bool, RenderError> {
+/// When a name cannot be made.
+pub fn usable<S>(plan: &mut Plan<'_, S>, shard: &Shard) -> Result<bool, RenderError> {
     if storage(shard).is_none() {
         return Ok(true);
     }
     let name = name(&Identity::new(shard)?);
-    let key = Key::new(
-        Kind::PersistentVolumeClaim,
-        &observed.me.key().namespace,
-        &name,
-    );
-    let claim = observed.get(&key);
-    Ok(claim.is_some_and(|claim| claim.belongs_to(&observed.me)))
+    let me = &plan.observed.me;
+    let key = Key::new(Kind::PersistentVolumeClaim, &me.key().namespace, &name);
+    let claim = plan.observed.get(&key).cloned();
+    let Some(claim) = claim.filter(|claim| claim.belongs_to(me)) else {
+        return Ok(false);
+    };
+    Ok(!storage_class::provisions(plan, &claim))
 }
 
 /// Name of the claim.
