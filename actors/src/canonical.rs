@@ -4,6 +4,7 @@
 
 mod tree;
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use serde::ser::{Error as _, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct};
@@ -11,6 +12,19 @@ use serde::ser::{SerializeTuple, Serializer};
 use serde_json::Error;
 
 pub use tree::Node;
+
+/// Canonical text that was written before, as a part of something else.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a>(pub &'a str);
+
+/// Tells the writer of [`Written`].
+const WRITTEN: &str = "$canonical::Written";
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(WRITTEN, self.0)
+    }
+}
 
 /// The canonical text of a value.
 ///
@@ -34,6 +48,7 @@ fn write(of: &impl Serialize, nulls: bool) -> Result<String, Error> {
         members: Vec::with_capacity(40),
         nulls,
         escaped: false,
+        plain: false,
     };
     of.serialize(&mut writer)?;
     Ok(writer.out)
@@ -47,6 +62,8 @@ struct Writer {
     nulls: bool,
     /// Whether a string had to be escaped since this was last reset.
     escaped: bool,
+    /// Whether the next string is [`Written`].
+    plain: bool,
 }
 
 /// Where a member of a map is in the text, its comma included.
@@ -63,6 +80,15 @@ impl Member {
         text.get(self.start + 1..self.key_end - 1)
             .unwrap_or_default()
     }
+
+    /// Are the keys in order, as they are written? Mostly the first letter tells.
+    fn is_before(self, other: Self, text: &str) -> bool {
+        let first = |member: Self| text.as_bytes().get(member.start + 1);
+        match first(self).cmp(&first(other)) {
+            Ordering::Equal => self.key(text) < other.key(text),
+            order => order.is_lt(),
+        }
+    }
 }
 
 /// A list or map that is being written: every item and member is followed by a comma until it ends.
@@ -72,8 +98,10 @@ struct Part<'a> {
     outer: usize,
     /// Start and end of the key whose value comes next.
     key: (usize, usize),
-    /// Whether the members so far are known to be in order.
+    /// Whether the members so far are in order, as they are written.
     sorted: bool,
+    /// Whether a key had to be escaped.
+    escaped: bool,
 }
 
 impl Writer {
@@ -83,6 +111,7 @@ impl Writer {
             outer: self.members.len(),
             key: (0, 0),
             sorted: true,
+            escaped: false,
             writer: self,
         }
     }
@@ -94,18 +123,49 @@ impl Writer {
 
     /// A string; almost none needs an escape.
     fn quoted(&mut self, text: &str) -> Result<(), Error> {
-        let escaped = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-        // Without an early end: the whole is looked at many bytes at a time.
-        if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
-            self.escaped = true;
-            self.out.push_str(&serde_json::to_string(text)?);
-        } else {
-            self.out.reserve(text.len() + 2);
-            self.out.push('"');
+        if std::mem::take(&mut self.plain) {
             self.out.push_str(text);
-            self.out.push('"');
+            return Ok(());
         }
+        // Without an early end: the whole is looked at many bytes at a time.
+        if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+            self.escaped = true;
+            return self.escape(text);
+        }
+        self.plainly_quoted(text);
         Ok(())
+    }
+
+    /// A string as serde_json writes it.
+    fn escape(&mut self, text: &str) -> Result<(), Error> {
+        self.out.reserve(text.len() + text.len() / 8 + 2);
+        self.out.push('"');
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(is_escaped) {
+            let (plain, from) = rest.split_at(at);
+            let (odd, after) = from.split_at(1);
+            self.out.push_str(plain);
+            match odd {
+                "\n" => self.out.push_str("\\n"),
+                "\"" => self.out.push_str("\\\""),
+                odd => {
+                    let quoted = serde_json::to_string(odd)?;
+                    let inner = quoted.get(1..quoted.len() - 1);
+                    self.out.push_str(inner.unwrap_or_default());
+                }
+            }
+            rest = after;
+        }
+        self.out.push_str(rest);
+        self.out.push('"');
+        Ok(())
+    }
+
+    fn plainly_quoted(&mut self, text: &str) {
+        self.out.reserve(text.len() + 2);
+        self.out.push('"');
+        self.out.push_str(text);
+        self.out.push('"');
     }
 }
 
@@ -126,10 +186,18 @@ impl Part<'_> {
         if !self.writer.out.ends_with('"') {
             return unusual("a key that is no text");
         }
-        self.sorted &= !self.writer.escaped;
+        self.escaped |= self.writer.escaped;
         self.key = (start, end);
         self.writer.out.push(':');
         Ok(())
+    }
+
+    /// The name of a field, which needs no escape.
+    fn field(&mut self, name: &'static str) {
+        let start = self.writer.out.len();
+        self.writer.plainly_quoted(name);
+        self.key = (start, self.writer.out.len());
+        self.writer.out.push(':');
     }
 
     fn value(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
@@ -149,7 +217,7 @@ impl Part<'_> {
             end: out.len(),
         };
         let before = members.get(self.outer..).and_then(<[Member]>::last);
-        self.sorted &= before.is_none_or(|before| before.key(out) < member.key(out));
+        self.sorted &= before.is_none_or(|before| before.is_before(member, out));
         members.push(member);
         Ok(())
     }
@@ -157,8 +225,13 @@ impl Part<'_> {
     fn end_map(self) {
         let Writer { out, members, .. } = &mut *self.writer;
         let own = members.get_mut(self.outer..).unwrap_or_default();
-        if let (false, Some(first)) = (self.sorted, own.first().map(|member| member.start)) {
-            own.sort_by(|a, b| order(a.key(out), b.key(out)));
+        let sorted = self.sorted && !self.escaped;
+        if let (false, Some(first)) = (sorted, own.first().map(|member| member.start)) {
+            if self.escaped {
+                own.sort_by(|a, b| order(a.key(out), b.key(out)));
+            } else {
+                own.sort_by(|a, b| a.key(out).cmp(b.key(out)));
+            }
             let written = out.split_off(first);
             for member in own {
                 let place = member.start - first..member.end - first;
@@ -170,8 +243,13 @@ impl Part<'_> {
     }
 }
 
+/// Can it not stand in a text of JSON as it is?
+const fn is_escaped(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
 /// The order of two keys: that of the texts they stand for, which is not always that of their escaped forms.
-fn order(one: &str, other: &str) -> std::cmp::Ordering {
+fn order(one: &str, other: &str) -> Ordering {
     let plain = |key: &str| serde_json::from_str::<String>(&format!("\"{key}\"")).ok();
     if one.contains('\\') || other.contains('\\') {
         plain(one).cmp(&plain(other))
@@ -266,9 +344,10 @@ impl<'a> Serializer for &'a mut Writer {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
+        self.plain = name == WRITTEN;
         value.serialize(self)
     }
 
@@ -383,7 +462,7 @@ impl SerializeStruct for Part<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.key(key)?;
+        self.field(key);
         self.value(value)
     }
 
@@ -394,60 +473,4 @@ impl SerializeStruct for Part<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde::Serialize;
-    use serde_json::{Value, json};
-
-    use super::{text, text_without_nulls};
-
-    /// It reads as serde_json writes the same value, whose maps are sorted.
-    #[test]
-    fn it_is_json_in_one_spelling() {
-        let odd = "\u{0}\u{1f} \"q\" \\ / \u{7f} \u{2028} ü\n\t";
-        let value = json!({
-            odd: [null, true, false, 0, -1, 1.5, u64::MAX, odd, "", [], {}],
-            "b": {"z": 1, "a": {"y": [odd]}}, "a": "plain", "null": null, "!": 1,
-        });
-        let text = text(&value).unwrap();
-        assert_eq!(text, value.to_string());
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
-
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Odd {
-        z: Option<Box<Odd>>,
-        ab: &'static str,
-        #[serde(rename = "a!")]
-        a: Option<i32>,
-        #[serde(flatten)]
-        more: Value,
-        #[serde(rename = "a\"")]
-        quote: (i32, [Option<i32>; 2]),
-    }
-
-    #[test]
-    fn fields_are_sorted_whatever_their_order() {
-        let odd = |z| Odd {
-            z,
-            ab: "null",
-            a: None,
-            more: json!({"m": null, "b": {}, "a": "a"}),
-            quote: (1, [None, Some(2)]),
-        };
-        let nested = odd(Some(Box::new(odd(None))));
-        let tree = serde_json::to_value(&nested).unwrap();
-        assert_eq!(text(&nested).unwrap(), tree.to_string());
-        let inner = r#""a":"a","a\"":[1,[null,2]],"ab":"null","b":{}"#;
-        assert_eq!(
-            text_without_nulls(&nested).unwrap(),
-            format!(r#"{{{inner},"z":{{{inner}}}}}"#)
-        );
-    }
-
-    #[test]
-    fn keys_are_texts() {
-        let numbered = std::collections::BTreeMap::from([(1, 2)]);
-        assert!(text(&numbered).is_err());
-    }
-}
+mod tests;

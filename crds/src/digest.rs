@@ -5,17 +5,19 @@ use sha2::{Digest, Sha256};
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text
 }
 
 /// The first digits of SHA-256, 64 at most.
 pub fn sha256(text: &str, digits: usize) -> String {
-    let mut all = hex(&Sha256::digest(text.as_bytes()));
-    all.truncate(digits);
-    all
+    let all = Sha256::digest(text.as_bytes());
+    let mut text = hex(all.get(..digits.div_ceil(2)).unwrap_or(&all));
+    text.truncate(digits);
+    text
 }
 
 #[cfg(test)]

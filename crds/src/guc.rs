@@ -153,10 +153,12 @@ fn unit(text: &str) -> Result<(), String> {
 
 /// True when a running server takes a new value on reload; false for parameters that need a restart and for unknown ones.
 pub fn reloadable(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    MIXED_CASE.contains(&name.as_str())
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return reloadable(&name.to_ascii_lowercase());
+    }
+    MIXED_CASE.contains(&name)
         || CONTEXTS
-            .get(name.as_str())
+            .get(name)
             .is_some_and(|context| !matches!(*context, "postmaster" | "internal"))
 }
 

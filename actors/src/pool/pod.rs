@@ -5,6 +5,7 @@ use crds::{PoolSpec, Shard};
 use super::containers::{GRACE_SECONDS, POSTGRES_ID};
 use super::objects::{claim_name, headless_name, pod_name, pool_spec};
 use super::spec_hash;
+use crate::canonical::{self, Written};
 use crate::labels::{self, Labels};
 use crate::object::{Desired, Kind};
 use crate::secrets::Needed;
@@ -93,13 +94,14 @@ pub fn pod_with(
         (labels::TLS_HASH, certificates),
     ]);
     annotations.retain(|key, hash| *key == labels::PROJECT_REF || !hash.is_empty());
-    let hash = spec_hash::of(&annotations, &spec)?;
+    let spec = canonical::text_without_nulls(&spec)?;
+    let hash = spec_hash::of(&annotations, &spec);
     annotations.insert(labels::SPEC_HASH, &hash);
     let mut metadata = identity
         .owner
         .child(name.as_str(), identity.pool_labels(pool, cell));
     metadata.annotations = annotations;
-    Ok(Desired::new(Kind::Pod, &metadata, &spec)?)
+    Ok(Desired::new(Kind::Pod, &metadata, &Written(&spec))?)
 }
 
 /// What the parts of a pod are made from.

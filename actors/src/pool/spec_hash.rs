@@ -92,23 +92,25 @@ enum View {
     Common,
 }
 
-/// The hash of a desired pod with these annotations and this spec, for the annotation `multigres.com/spec-hash`.
-///
-/// # Errors
-/// When the spec is none of JSON.
-pub fn of(annotations: &Labels<'_>, spec: &impl Serialize) -> Result<String, serde_json::Error> {
-    let spec = canonical::text_without_nulls(spec)?;
-    let mut spec = Node::of(&spec);
+/// The hash of a desired pod with these annotations and this spec, for the annotation `multigres.com/spec-hash`. The spec is
+/// [canonical text](canonical::text_without_nulls).
+pub fn of(annotations: &Labels<'_>, spec: &str) -> String {
+    let mut spec = Node::of(spec);
     keep_covered(&mut spec, View::Whole);
-    let annotation = |name: &str| canonical::text(&annotations.get(name));
-    let scalar = |text: String| Node::Scalar(text.into());
-    let config = scalar(annotation(labels::CONFIG_HASH)?);
-    let mut covered = vec![("configHash", config), ("spec", spec)];
+    let annotation = |name: &str| {
+        // A text is always JSON.
+        let text = canonical::text(&annotations.get(name)).unwrap_or_default();
+        Node::Scalar(text.into())
+    };
+    let mut covered = vec![
+        ("configHash", annotation(labels::CONFIG_HASH)),
+        ("spec", spec),
+    ];
     if annotations.contains_key(labels::TLS_HASH) {
-        covered.push(("tlsHash", scalar(annotation(labels::TLS_HASH)?)));
+        covered.push(("tlsHash", annotation(labels::TLS_HASH)));
     }
     let digits = crds::digest::sha256(&text(&Node::Map(covered)), DIGITS);
-    Ok(format!("{VERSION}{digits}"))
+    format!("{VERSION}{digits}")
 }
 
 fn text(of: &Node<'_>) -> String {
@@ -127,7 +129,7 @@ pub fn is_ours(hash: &str) -> bool {
 /// of ours are adopted as they are when it equals that of the pod we want, and their PostgreSQL settings agree.
 ///
 /// # Errors
-/// As [`of`].
+/// When the spec is none of JSON.
 pub fn common(spec: &impl Serialize) -> Result<u64, serde_json::Error> {
     let spec = canonical::text_without_nulls(spec)?;
     let mut spec = Node::of(&spec);

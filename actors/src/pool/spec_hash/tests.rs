@@ -6,7 +6,8 @@ use crate::fixtures::Bed;
 
 fn of(pod: &Value) -> String {
     let annotations = serde_json::from_value(pod["metadata"]["annotations"].clone()).unwrap();
-    super::of(&labels::borrowed(&annotations), &pod["spec"]).unwrap()
+    let spec = canonical::text_without_nulls(&pod["spec"]).unwrap();
+    super::of(&labels::borrowed(&annotations), &spec)
 }
 
 /// A pod with every part that a pool pod can have.

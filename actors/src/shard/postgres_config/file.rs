@@ -1,25 +1,26 @@
 //! Reads `postgresql.conf` as PostgreSQL does.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The settings PostgreSQL would take from this text: the last assignment of a name wins.
-pub fn effective(text: &str) -> BTreeMap<String, String> {
+/// The settings PostgreSQL would take from this text, by name: the last assignment wins.
+pub fn effective(text: &str) -> BTreeMap<Cow<'_, str>, Cow<'_, str>> {
     text.lines().filter_map(assignment).collect()
 }
 
-fn assignment(line: &str) -> Option<(String, String)> {
+fn assignment(line: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
     let (name, value) = line.split_once('=')?;
-    Some((
-        name.trim().to_ascii_lowercase(),
-        unquote(without_comment(value).trim()),
-    ))
+    let mut name = Cow::from(name.trim());
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.to_mut().make_ascii_lowercase();
+    }
+    Some((name, unquote(without_comment(value).trim())))
 }
 
-/// Cuts a trailing comment; a `#` inside quotes is part of the value.
 /// A line of the user's file that is not taken: its number, counted from 1, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -81,7 +82,11 @@ fn is_token(value: &str) -> bool {
     false
 }
 
+/// Cuts a trailing comment; a `#` inside quotes is part of the value.
 fn without_comment(value: &str) -> &str {
+    if !value.contains('#') {
+        return value;
+    }
     let mut quoted = false;
     let mut escaped = false;
     for (at, c) in value.char_indices() {
@@ -96,10 +101,13 @@ fn without_comment(value: &str) -> &str {
     value
 }
 
-fn unquote(value: &str) -> String {
+fn unquote(value: &str) -> Cow<'_, str> {
     let Some(inner) = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')) else {
-        return value.to_owned();
+        return value.into();
     };
+    if !inner.contains(['\'', '\\']) {
+        return inner.into();
+    }
     let mut result = String::with_capacity(inner.len());
     let mut chars = inner.chars().peekable();
     while let Some(c) = chars.next() {
@@ -120,7 +128,7 @@ fn unquote(value: &str) -> String {
             other => result.push(other),
         }
     }
-    result
+    result.into()
 }
 
 #[cfg(test)]

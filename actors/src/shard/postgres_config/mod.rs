@@ -1,8 +1,7 @@
 //! `postgresql.conf` of a shard: our baseline, sized to the pods, under the user's settings (`workloads.md` 9).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use sha2::{Digest, Sha256};
 
 mod baseline;
 mod file;
@@ -23,8 +22,6 @@ pub struct Rendered {
     pub text: String,
     /// The hashes that go on pods.
     pub hashes: Hashes,
-    /// Every reloadable setting with its value, the marker included: what a pooler is asked to confirm.
-    pub reloadable: BTreeMap<String, String>,
 }
 
 /// Hashes of the two classes of settings.
@@ -34,7 +31,8 @@ pub struct Hashes {
     pub restart: String,
     /// Over settings that a reload delivers.
     pub reload: String,
-    /// Over settings that need a restart as the Go operator classes them: what the pods it made carry.
+    /// Over settings that need a restart by the Go operator's catalogue, which lacks what PostgreSQL spells in mixed case
+    /// (`workloads.md` T15): what the pods it made carry.
     pub restart_go: String,
 }
 
@@ -66,29 +64,51 @@ pub fn render(
             line(&mut text, name, value);
         }
     }
-    let all = effective(&text);
-    let restart_go = digest(all.iter().filter(|(name, _)| restarts_go(name)));
-    let (restarting, mut reloadable): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        all.into_iter().partition(|(name, _)| needs_restart(name));
+    let all = settings_of(&text);
     let hashes = Hashes {
-        restart: digest(&restarting),
-        reload: digest(&reloadable),
-        restart_go,
+        restart: digest(&all, |setting| setting.restarts),
+        reload: digest(&all, |setting| !setting.restarts),
+        restart_go: digest(&all, |setting| setting.restarts_go()),
     };
     text.push_str("\n# Lets a pooler recognise this file\n");
     line(&mut text, MARKER, &hashes.reload);
-    reloadable.insert(MARKER.to_owned(), hashes.reload.clone());
-    Rendered {
-        text,
-        hashes,
-        reloadable,
+    Rendered { text, hashes }
+}
+
+/// A setting in force.
+struct Setting<'a> {
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+    restarts: bool,
+}
+
+impl Setting<'_> {
+    fn restarts_go(&self) -> bool {
+        self.restarts || crds::guc::MIXED_CASE.contains(&&*self.name)
     }
+}
+
+/// The settings of a file, sorted.
+fn settings_of(text: &str) -> Vec<Setting<'_>> {
+    let settings = effective(text).into_iter();
+    settings
+        .map(|(name, value)| Setting {
+            restarts: needs_restart(&name),
+            name,
+            value,
+        })
+        .collect()
 }
 
 /// One assignment. The value stays on its line whatever it holds.
 fn line(text: &mut String, name: &str, value: &str) {
     text.push_str(name.trim());
     text.push_str(" = '");
+    if !value.contains(['\\', '\'', '\n', '\r']) {
+        text.push_str(value);
+        text.push_str("'\n");
+        return;
+    }
     for c in value.chars() {
         match c {
             '\\' => text.push_str("\\\\"),
@@ -106,20 +126,12 @@ pub fn needs_restart(name: &str) -> bool {
     !crds::guc::reloadable(name)
 }
 
-/// The same by the Go operator's catalogue, which lacks what PostgreSQL spells in mixed case (`workloads.md` T15).
-fn restarts_go(name: &str) -> bool {
-    needs_restart(name) || crds::guc::MIXED_CASE.contains(&name)
-}
-
-fn digest<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
-    let mut hasher = Sha256::new();
-    for (name, value) in settings {
-        hasher.update(name);
-        hasher.update("=");
-        hasher.update(value);
-        hasher.update("\n");
+fn digest(settings: &[Setting<'_>], covered: impl Fn(&Setting<'_>) -> bool) -> String {
+    let mut lines = String::with_capacity(2048);
+    for Setting { name, value, .. } in settings.iter().filter(|setting| covered(setting)) {
+        lines.extend([name, "=", value, "\n"]);
     }
-    crds::digest::hex(&hasher.finalize())
+    crds::digest::sha256(&lines, 64)
 }
 
 #[cfg(test)]
@@ -139,9 +151,9 @@ mod tests {
 
     /// The reload hash of the Go operator.
     fn reload_go(file: &Rendered) -> String {
-        let mut settings = effective(&file.text);
-        settings.retain(|name, _| !restarts_go(name) && name != MARKER);
-        digest(&settings)
+        digest(&settings_of(&file.text), |setting| {
+            !setting.restarts_go() && setting.name != MARKER
+        })
     }
 
     const GO_RESTART: &str = "0e70cd9ce7522a934a5176968bf79138550b24989e0d2b1555e4a2923748cd47";
@@ -165,11 +177,8 @@ mod tests {
 
         let ours = render(name, minimal(), None, &none);
         assert_ne!(ours.hashes.restart, GO_RESTART);
-        assert_eq!(
-            ours.reloadable.get("timezone").map(String::as_str),
-            Some("UTC")
-        );
-        assert_eq!(ours.reloadable.get(MARKER), Some(&ours.hashes.reload));
+        assert!(!needs_restart("timezone"));
+        assert_eq!(effective(&ours.text)[MARKER], ours.hashes.reload);
     }
 
     #[test]
@@ -201,13 +210,13 @@ mod tests {
             &user,
         );
         let settings = effective(&file.text);
-        assert_eq!(settings.get("work_mem").map(String::as_str), Some("5MB"));
+        assert_eq!(settings.get("work_mem").map(AsRef::as_ref), Some("5MB"));
         assert_eq!(
-            settings.get("log_statement").map(String::as_str),
+            settings.get("log_statement").map(AsRef::as_ref),
             Some("a#b")
         );
         assert_eq!(
-            settings.get("archive_x.y").map(String::as_str),
+            settings.get("archive_x.y").map(AsRef::as_ref),
             Some("it's a\\b\nport = 1")
         );
         assert!(!settings.contains_key("port"));

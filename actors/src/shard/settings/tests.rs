@@ -47,7 +47,7 @@ fn file(bed: &Bed) -> Option<String> {
 }
 
 fn setting(bed: &Bed, name: &str) -> Option<String> {
-    effective(&file(bed)?).get(name).cloned()
+    effective(&file(bed)?).get(name).map(ToString::to_string)
 }
 
 fn drift(bed: &Bed) -> Vec<Want> {
@@ -278,7 +278,7 @@ proptest! {
         let referenced = Some(text.as_str()).filter(|text| mistakes(text).is_empty());
         let rendered = render("c", Sizing::default(), referenced, &map);
         let read = effective(&rendered.text);
-        prop_assert_eq!(read.get("x.y"), Some(&value));
+        prop_assert_eq!(read.get("x.y").map(AsRef::as_ref), Some(value.as_str()));
         for (name, value) in effective(referenced.unwrap_or_default()) {
             prop_assert_eq!(read.get(&name), Some(&value), "{}", name);
         }
