@@ -50,6 +50,12 @@ pub struct Args {
     /// When a new operator's default images reach running clusters
     #[arg(long, env = "IMAGE_UPDATE_STRATEGY", default_value = "immediate")]
     pub image_update_strategy: ImageUpdateStrategy,
+
+    /// Follow the clusters' topology stores: register cells and databases, prune what is gone. False leaves them alone, and
+    /// gateways and orchestrators wait for nothing but a Ready store
+    #[arg(long, env = "TOPOLOGY_STORES", default_value_t = true, action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true")]
+    pub topology_stores: bool,
 }
 
 /// When a new operator's default images reach running clusters.

@@ -46,6 +46,8 @@ pub struct Settings {
     pub variables: BTreeMap<String, String>,
     /// When changed default images reach clusters that do not say.
     pub image_strategy: actors::operator::ImageStrategy,
+    /// Topology stores are followed and written.
+    pub stores: bool,
     /// Test hooks.
     pub hooks: Hooks,
 }
@@ -121,6 +123,7 @@ impl Engine {
                     call_deadline: settings.call_deadline,
                     variables: settings.variables,
                     image_strategy: settings.image_strategy,
+                    stores: settings.stores,
                     io,
                     hooks: settings.hooks,
                 };

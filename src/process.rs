@@ -139,6 +139,7 @@ impl Process {
             call_deadline: Timing::from(args.lease_duration).write,
             variables: environment.defaults.clone(),
             image_strategy: args.image_update_strategy.into(),
+            stores: args.topology_stores,
             hooks,
         };
         let engine = Engine::start(clients, leadership.clone(), settings, io).await?;

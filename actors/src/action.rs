@@ -129,6 +129,16 @@ pub enum Action {
         /// See [`Action::events`].
         events: Vec<Event>,
     },
+    /// Events that tell of something that was written elsewhere than in the API server. They are news: of those that wait,
+    /// later ones replace earlier ones.
+    Announce {
+        /// The object that they are about.
+        key: Key,
+        /// UID as observed.
+        uid: Box<str>,
+        /// See [`Action::events`].
+        events: Vec<Event>,
+    },
     /// Live read; the answer enters the store like an event.
     Read {
         /// What.
@@ -145,6 +155,8 @@ pub enum Slot {
     Status,
     /// A read, which may run beside a status write.
     Read,
+    /// Events alone.
+    News,
 }
 
 /// How soon an action is served when there are more than the window admits.
@@ -171,6 +183,7 @@ impl Action {
             | Action::Expand { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
             Action::Read { key } => (key, Slot::Read),
+            Action::Announce { key, .. } => (key, Slot::News),
         }
     }
 
@@ -184,7 +197,9 @@ impl Action {
             | Action::Generate { .. }
             | Action::Metadata { .. }
             | Action::Expand { .. } => Urgency::Content,
-            Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
+            Action::Status { .. } | Action::Read { .. } | Action::Announce { .. } => {
+                Urgency::Housekeeping
+            }
         }
     }
 
@@ -210,6 +225,7 @@ impl Action {
         match self {
             Action::Generate { events, .. }
             | Action::Metadata { events, .. }
+            | Action::Announce { events, .. }
             | Action::Status { events, .. } => events,
             _ => &[],
         }
@@ -243,6 +259,7 @@ impl Action {
             Action::Expand { .. } => "expand",
             Action::Status { .. } => "write status",
             Action::Read { .. } => "read",
+            Action::Announce { .. } => "announce",
         }
     }
 }

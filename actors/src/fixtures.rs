@@ -14,6 +14,7 @@ use crate::object::{Desired, Key, Kind};
 use crate::room::{ActorId, Observed, PoolReport};
 use crate::status::State;
 use crate::store::{Reference, Trouble};
+use crate::topology::known::Known;
 use crate::{pool, shard};
 
 /// Namespace of everything.
@@ -45,6 +46,8 @@ pub struct Bed {
     pub troubles: BTreeMap<Key, Trouble>,
     /// What pools report.
     pub reports: BTreeMap<(Box<str>, Box<str>), PoolReport>,
+    /// What is known of the cluster's topology.
+    pub topology: Option<Rc<Known>>,
     /// The time.
     pub now: Timestamp,
     version: u64,
@@ -93,6 +96,7 @@ impl Bed {
             classes: ["fast", "slow"].map(str::to_owned).into(),
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
+            topology: None,
             now: start(),
             version: 1,
         }
@@ -147,6 +151,7 @@ impl Bed {
             templates: Vec::new(),
             served: BTreeSet::new(),
             wants: self.reports.clone(),
+            topology: self.topology.clone(),
         }
     }
 
@@ -259,7 +264,7 @@ impl Bed {
                 self.shard["status"] = status.clone();
                 self.shard["metadata"]["resourceVersion"] = self.version.to_string().into();
             }
-            Action::Read { .. } => {}
+            Action::Read { .. } | Action::Announce { .. } => {}
         }
     }
 

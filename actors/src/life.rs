@@ -27,7 +27,7 @@ const MAILBOX: usize = 16;
 pub(crate) const RETELL: Duration = Duration::from_millis(100);
 
 /// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
-const PACE: Duration = Duration::from_millis(40);
+pub(crate) const PACE: Duration = Duration::from_millis(40);
 
 /// The shell of an actor.
 pub struct Life<R: Room> {

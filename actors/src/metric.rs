@@ -1,5 +1,8 @@
 //! Metrics are read from living state at scrape time, so nothing stale remains after a deletion (`lessons.md` L-MET-03).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::certificate_facts;
@@ -29,6 +32,69 @@ pub struct Sample {
     pub labels: Vec<(&'static str, String)>,
     /// Value.
     pub value: f64,
+}
+
+/// Operations on topology stores and how they may end.
+const REQUESTS: [(&str, &[&str]); 4] = [
+    ("read", &["ok", "lost"]),
+    ("create", WRITE_CODES),
+    ("update", WRITE_CODES),
+    ("delete", WRITE_CODES),
+];
+const WRITE_CODES: &[&str] = &["ok", "conflict", "unknown", "not_leader"];
+
+/// Requests to topology stores.
+#[derive(Debug, Default)]
+pub struct Requests {
+    ended: BTreeMap<(&'static str, &'static str), u64>,
+    took: BTreeMap<&'static str, Duration>,
+}
+
+impl Requests {
+    /// Counts a request that ended.
+    pub fn count(&mut self, operation: &'static str, code: &'static str, took: Duration) {
+        *self.ended.entry((operation, code)).or_default() += 1;
+        *self.took.entry(operation).or_default() += took;
+    }
+
+    /// All of them, those that never happened too.
+    fn samples(&self) -> Vec<Sample> {
+        let sample = |name, help, labels, value| Sample {
+            name,
+            help,
+            kind: SampleKind::Counter,
+            labels,
+            value,
+        };
+        let mut samples = Vec::new();
+        for (operation, codes) in REQUESTS {
+            for code in codes {
+                let ended = self.ended.get(&(operation, *code));
+                samples.push(sample(
+                    "multigres_operator_topology_requests_total",
+                    "Requests to topology stores that ended",
+                    vec![
+                        ("operation", operation.to_owned()),
+                        ("code", (*code).to_owned()),
+                    ],
+                    ended.copied().unwrap_or_default() as f64,
+                ));
+            }
+        }
+        for (operation, _) in REQUESTS
+            .into_iter()
+            .filter(|(_, codes)| *codes == WRITE_CODES)
+        {
+            let took = self.took.get(operation);
+            samples.push(sample(
+                "multigres_operator_topology_request_seconds_total",
+                "Time that writes to topology stores took",
+                vec![("operation", operation.to_owned())],
+                took.map_or(0.0, Duration::as_secs_f64),
+            ));
+        }
+        samples
+    }
 }
 
 fn gauge(
@@ -84,6 +150,23 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
                     labels,
                     1.0,
                 ));
+                let known = world.topology(&entry.uid).unwrap_or_default();
+                if let Some(reachable) = &known.reachable {
+                    samples.push(gauge(
+                        "multigres_operator_topology_reachable",
+                        "1 while every topology store of a cluster is read and followed",
+                        named("name"),
+                        f64::from(u8::from(reachable.holds())),
+                    ));
+                }
+                if let Some(held) = &known.held {
+                    samples.push(gauge(
+                        "multigres_operator_topology_held",
+                        "1 while topology records of a cluster are wrong and left alone; its condition names them",
+                        named("name"),
+                        f64::from(u8::from(!held.is_empty())),
+                    ));
+                }
             }
             Kind::Cell => {
                 for (state, field) in [
@@ -114,6 +197,7 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
         }
     }
     samples.extend(certificates(&store));
+    samples.extend(world.topology_requests.borrow().samples());
     samples
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::effects::executor::Executor;
 use crate::effects::kubernetes::{ApiServer, Kubernetes};
+use crate::effects::topologies::Door;
 use crate::informers;
 use crate::metric::Sample;
 use crate::object::Kind;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub image_strategy: ImageStrategy,
     /// Longest wait for the answer to a request; below the margin of the lease.
     pub call_deadline: Duration,
+    /// Topology stores are followed and written. Without it gateways and orchestrators start as soon as their store is Ready.
+    pub stores: bool,
     /// Threads for I/O.
     pub io: tokio::runtime::Handle,
     /// Test hooks.
@@ -114,6 +117,11 @@ pub fn start_with(
     clock: Clock,
 ) -> (Handle, mpsc::Sender<Inflow>, watch::Receiver<u64>) {
     let (sender, receiver) = mpsc::channel(INFLOW);
+    let door = settings.stores.then(|| Door {
+        io: settings.io.clone(),
+        api: api.clone(),
+        leadership: leadership.clone(),
+    });
     let executor = Executor::new(
         api,
         settings.io.clone(),
@@ -131,6 +139,7 @@ pub fn start_with(
         clock,
         settings.hooks.clone(),
         defaults,
+        door,
     ));
     let (relist, epoch) = watch::channel(0);
     let ready = Arc::new(AtomicBool::new(false));

@@ -40,6 +40,11 @@ impl Condition {
         })
     }
 
+    /// Its text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The condition is True.
     pub const fn holds(&self) -> bool {
         self.status

@@ -325,6 +325,12 @@ impl Attempt {
                 self.settle(key, sent).await
             }
             Action::Read { key } => self.read(key).await,
+            Action::Announce { key, uid, events } => {
+                for (number, event) in events.iter().enumerate() {
+                    self.tell(key, uid, event, number).await;
+                }
+                Ok(Found::Nothing)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod executor;
 pub mod kubernetes;
 pub mod lanes;
 mod parcel;
+pub mod topologies;
 pub mod window;
 
 /// A gRPC error in words: its code, its message and the causes below, each once.

@@ -36,6 +36,7 @@ struct SlimMetadata {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    creation_timestamp: Option<String>,
     deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
@@ -45,11 +46,10 @@ struct SlimMetadata {
 
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let slim = SlimMetadata::deserialize(deserializer)?;
-    let deletion_timestamp = slim
-        .deletion_timestamp
-        .and_then(|text| text.parse().ok())
-        .map(Time);
+    let time = |text: Option<String>| text.and_then(|text| text.parse().ok()).map(Time);
+    let deletion_timestamp = time(slim.deletion_timestamp);
     Ok(ObjectMeta {
+        creation_timestamp: time(slim.creation_timestamp),
         name: slim.name,
         namespace: slim.namespace,
         uid: slim.uid,
@@ -210,6 +210,9 @@ impl Watched {
                 .unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
+            created: (kind == Kind::MultigresCluster)
+                .then(|| meta.creation_timestamp.map(|time| time.0))
+                .flatten(),
             owner: owners
                 .iter()
                 .find(|o| o.controller == Some(true))

@@ -72,6 +72,7 @@ impl Made {
             templates: Vec::new(),
             served: BTreeSet::new(),
             wants: BTreeMap::new(),
+            topology: None,
         };
         super::decide::decide(
             &ActorId::pool(&me.uid, "main", "zone-a"),

@@ -152,14 +152,15 @@ fn of_pools(shard: &Shard) -> Result<Vec<Needed>, RenderError> {
     Ok(needed)
 }
 
-/// multiorch exits without the topology, that of its cell included; once it was started it stays, whatever the topology does.
+/// multiorch exits without the topology, that of its cell and the cell's record included; once it was started it stays, whatever the topology does.
 fn orchestrate(plan: &mut Plan<'_, State>, shard: &Shard, desired: Desired) {
     let observed = plan.observed;
     let cluster = observed.me.label(labels::CLUSTER).unwrap_or_default();
     let address = &shard.spec.global_topo_server.address;
     let cell = multiorch::cell_of(&desired);
     if observed.get(&desired.key).is_some()
-        || topology::for_cell(observed, cluster, address, &cell).usable()
+        || (topology::for_cell(observed, cluster, address, &cell).usable()
+            && observed.registered(&cell))
     {
         plan.keep(desired);
     }

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::pooler_health::{Decision, Health, Postgres};
 use super::quorum::Cohort;
+use crate::topology::known::Records;
 use crate::topology_store::identity;
-use crate::topology_store::key::ShardId;
 use crate::topology_store::record::{Lifecycle, Pooler, ProcessId, Routing};
-use crate::topology_store::view::Views;
 
 /// What a pooler said is believed for this long; multiorch does the same (`topology.md` 5.3).
 pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
@@ -137,14 +136,12 @@ impl Members {
 /// What a decision about members looks at.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
-    /// The shard.
-    pub shard: &'a ShardId,
-    /// Its namespace.
+    /// The shard's namespace.
     pub namespace: &'a str,
     /// Its pods, terminating ones too.
     pub pods: &'a [Pod],
-    /// The topology.
-    pub views: &'a Views,
+    /// What the topology says.
+    pub records: &'a Records,
     /// What poolers said last.
     pub heard: &'a BTreeMap<ProcessId, Heard>,
     /// Roles known before (`status.podRoles`).
@@ -157,11 +154,12 @@ pub fn resolve(input: &Input<'_>, now: Timestamp) -> Members {
     let fresh = fresh(input, now);
     let decision = highest(&fresh, &mut findings);
     let records: Vec<(&str, &Pooler)> = input
-        .views
-        .shard(input.shard)
-        .map(|(cell, _, _, pooler)| (cell, pooler))
+        .records
+        .poolers
+        .iter()
+        .map(|(cell, pooler)| (cell.as_ref(), pooler))
         .collect();
-    let silent: Vec<Box<str>> = input.views.silent().into_iter().map(Into::into).collect();
+    let silent = &input.records.silent;
     let leader_id = match &decision {
         Some(decision) => Some(decision.leader.clone()),
         None => by_record(&records, &mut findings),
@@ -187,7 +185,7 @@ pub fn resolve(input: &Input<'_>, now: Timestamp) -> Members {
     let leader = match leading {
         Some(member) => Found::Known(member.pod.clone()),
         None if silent.is_empty() => Found::Nobody,
-        None => Found::Unknown(silent),
+        None => Found::Unknown(silent.clone()),
     };
     let writable = leading.is_some_and(|member| {
         member.serving

@@ -102,6 +102,11 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         )
     });
     conditions.extend(wants(plan, shard));
+    if observed.topology.is_some() {
+        let told = observed.records().and_then(|told| told.reachable.clone());
+        let before = || Condition::told_before(&observed.me, "TopologyReachable");
+        conditions.extend(told.or_else(before));
+    }
     let reports = plan.observed.wants.values();
     let volumes = reports.flat_map(|report| &report.volumes);
     conditions.extend(volume_change_held(

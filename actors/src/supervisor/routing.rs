@@ -100,6 +100,21 @@ impl Supervisor {
             let pools = shards.flat_map(|shard| self.world.pools_of(&shard.uid));
             ids.extend(pools.collect::<Vec<_>>());
         }
+        if matches!(
+            key.kind,
+            Kind::MultigresCluster
+                | Kind::Cell
+                | Kind::Shard
+                | Kind::StatefulSet
+                | Kind::PersistentVolumeClaim
+                | Kind::Pod
+        ) {
+            // Where its stores are, and what its records stand for.
+            let of = store.group_of(key);
+            let cluster = of.map(|of| Key::new(Kind::MultigresCluster, &of.0, &of.1));
+            let cluster = cluster.and_then(|cluster| store.get(&cluster));
+            ids.extend(cluster.map(|cluster| ActorId::topology(&cluster.uid)));
+        }
         if key.kind == Kind::TopoServer {
             ids.extend(self.neighbours(key, &[Kind::Cell, Kind::Shard]));
         }
@@ -133,7 +148,8 @@ impl Supervisor {
         // A claim that policy keeps has no owner; the shard that looks at it asks.
         let asker = match owner {
             None if key.kind == Kind::PersistentVolumeClaim && known.owner.is_none() => {
-                self.concerned(&known).into_iter().next()
+                let concerned = self.concerned(&known).into_iter();
+                concerned.filter(|id| !id.topology).min()
             }
             owner => owner,
         };

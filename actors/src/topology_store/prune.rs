@@ -48,6 +48,9 @@ pub struct Facts<'a> {
     pub cells: &'a BTreeSet<Box<str>>,
     /// Cells that have pods.
     pub inhabited: &'a BTreeSet<Box<str>>,
+    /// Cells that left the specification and whose record points at a store into which nobody may look: not ours, and not named
+    /// by the user any more.
+    pub strangers: &'a BTreeSet<Box<str>>,
     /// Shards that still have volumes.
     pub volumes: &'a BTreeSet<ShardId>,
 }

@@ -10,6 +10,8 @@
 mod certificates;
 mod dataplane;
 mod etcd;
+#[path = "../etcd/mod.rs"]
+mod process;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -156,6 +156,7 @@ impl Desk {
                 .map(|(key, body)| Self::entry(key, body))
                 .collect(),
             wants: BTreeMap::new(),
+            topology: None,
         }
     }
 

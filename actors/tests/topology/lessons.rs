@@ -32,6 +32,7 @@ struct Cluster {
     cohorts: BTreeMap<ShardId, BTreeSet<ProcessId>>,
     cells: BTreeSet<Box<str>>,
     inhabited: BTreeSet<Box<str>>,
+    strangers: BTreeSet<Box<str>>,
     volumes: BTreeSet<ShardId>,
     state: prune::State,
     now: Timestamp,
@@ -94,6 +95,7 @@ fn cluster(poolers: usize) -> Cluster {
         cohorts: BTreeMap::from([(shard(), BTreeSet::new())]),
         cells: BTreeSet::from(["zone1".into(), "zone2".into()]),
         inhabited: BTreeSet::from(["zone1".into()]),
+        strangers: BTreeSet::new(),
         volumes: BTreeSet::new(),
         state: prune::State::default(),
         now: at(100_000),
@@ -119,6 +121,7 @@ impl Cluster {
             cohorts: &self.cohorts,
             cells: &self.cells,
             inhabited: &self.inhabited,
+            strangers: &self.strangers,
             volumes: &self.volumes,
         };
         let plan = prune::decide(&facts, &self.views, &self.state, self.now);
@@ -255,6 +258,8 @@ fn records_are_matched_with_pods_by_parsed_names() {
         ("localhost", None),
         ("", None),
         (".db", None),
+        ("demo-a-1/log?x=.db", None),
+        ("../secrets", None),
     ] {
         assert_eq!(identity::pod_of(hostname, "db"), pod, "{hostname:?}");
     }

@@ -9,6 +9,7 @@ use actors::shard::backup::{self, Known};
 use actors::shard::members::{self, Found, Heard, Input, Members, Pod, Role};
 use actors::shard::pooler_health::{self, Decision, Health, Postgres};
 use actors::shard::quorum::Policy;
+use actors::topology::known::Records;
 use actors::topology_store::key::ShardId;
 use actors::topology_store::record::{Lifecycle, ProcessId, Rule};
 use actors::topology_store::view::{View, Views};
@@ -123,10 +124,9 @@ impl Shard {
 
     fn at(&self, second: i64) -> Members {
         let input = Input {
-            shard: &self.shard,
             namespace: "db",
             pods: &self.pods,
-            views: &self.views,
+            records: &Records::of(&self.views, &self.shard),
             heard: &self.heard,
             before: &self.before,
         };
@@ -355,10 +355,9 @@ fn the_real_switchover_step_by_step() {
         );
         views.global.advance(sample.mod_revision, [item]);
         let input = Input {
-            shard: &shard,
             namespace: "default",
             pods: &pods,
-            views: &views,
+            records: &Records::of(&views, &shard),
             heard: &BTreeMap::new(),
             before: &BTreeMap::new(),
         };

@@ -33,6 +33,8 @@ pub struct Bed {
     pub hooks: Hooks,
     /// The environment of the next process.
     pub variables: BTreeMap<String, String>,
+    /// Topology stores are looked at; such a test needs real time.
+    pub stores: bool,
     began: Instant,
     dice: std::cell::Cell<u64>,
 }
@@ -70,6 +72,7 @@ impl Bed {
             travel: watch::channel(Travel::default()).0,
             hooks: Hooks::default(),
             variables: BTreeMap::new(),
+            stores: false,
             began: Instant::now(),
             dice: std::cell::Cell::new(seed),
         }
@@ -123,6 +126,7 @@ impl Bed {
             variables: self.variables.clone(),
             image_strategy: ImageStrategy::default(),
             call_deadline: DEADLINE,
+            stores: self.stores,
             io: tokio::runtime::Handle::current(),
             hooks: self.hooks.clone(),
         };

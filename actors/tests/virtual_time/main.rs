@@ -17,6 +17,8 @@ mod invariants;
 mod leadership;
 mod merge;
 mod pace;
+#[path = "../etcd/mod.rs"]
+mod process;
 mod requests;
 mod server;
 mod shapes;
@@ -30,5 +32,6 @@ mod lessons;
 mod rebuild;
 mod references;
 mod restarts;
+mod topology;
 mod volumes;
 mod waiting_reads;
