@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::effects::dataplane::Call;
 use crate::object::{Desired, Key};
 use crate::status::Obstacle;
+use crate::topology::known::Testimony;
 
 /// Who a write is made as (`api.md` 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -290,6 +292,10 @@ pub struct Decision<S> {
     pub obstacles: Vec<Obstacle>,
     /// What was asked of volumes and cannot be done, or not while their pods run.
     pub volumes: Vec<Obstacle>,
+    /// Calls to pods of the data plane, by name of the pod (ShardActor only). One that is under way is not made again.
+    pub calls: Vec<(Box<str>, Call)>,
+    /// What a ShardActor tells the TopologyActor of its cluster; `None`: what it told before stays.
+    pub testimony: Option<Testimony>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
     /// What was looked at, in words, for introspection.
@@ -307,6 +313,8 @@ impl<S> Decision<S> {
             wants: Vec::new(),
             obstacles: Vec::new(),
             volumes: Vec::new(),
+            calls: Vec::new(),
+            testimony: None,
             undecided: false,
             inputs: Vec::new(),
         }
