@@ -11,9 +11,9 @@ use super::places::{Places, address};
 use super::reachable;
 use super::spec::{ShardSpec, Spec};
 use super::stores::Stores;
+use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Key, Kind};
-use crate::room::Observed;
 use crate::topology_store::desired::Desired;
 use crate::topology_store::key::{Path, ShardId};
 use crate::topology_store::prune::{self, Confirm, Facts, Subject};
@@ -26,8 +26,10 @@ const TOLD: usize = 5;
 
 /// Everything that is looked at.
 pub struct Input<'a> {
-    /// The cluster's objects.
-    pub observed: &'a Observed,
+    /// The MultigresCluster.
+    pub me: &'a Entry,
+    /// The cluster's objects; telling what is known does not look at them.
+    pub group: &'a [Rc<Entry>],
     /// What it wants.
     pub spec: &'a Spec,
     /// Its shards.
@@ -151,7 +153,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         wake: None,
     };
     let desired = match &input.spec.desired {
-        Ok(desired) if !input.observed.me.deleting => desired,
+        Ok(desired) if !input.me.deleting => desired,
         Ok(_) => return decision,
         Err(problem) => {
             decision.memory.held = vec![Held {
@@ -189,7 +191,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         held: registration.held.into_iter().chain(pruning.held).collect(),
     };
     if let Some(confirm) = pruning.confirm {
-        let question = Question::new(confirm, input.observed.me.key());
+        let question = Question::new(confirm, input.me.key());
         decision.reads = question.reads().cloned().collect();
         decision.memory.question = Some(question);
     }
@@ -215,9 +217,9 @@ struct Seen {
 
 impl Seen {
     fn of(input: &Input<'_>) -> Self {
-        let group = &input.observed.group;
+        let group = input.group;
         let of_kind = |kind| group.iter().filter(move |entry| entry.key().kind == kind);
-        let cell = |entry: &crate::entry::Entry| entry.label(labels::CELL).map(Into::into);
+        let cell = |entry: &Entry| entry.label(labels::CELL).map(Into::into);
         let told = input.testimonies.iter();
         let shards = input.shards.iter();
         Self {
@@ -254,7 +256,7 @@ impl Seen {
             // Who has a snapshot has informers that listed completely.
             synced: true,
             registered,
-            namespace: &input.observed.me.key().namespace,
+            namespace: &input.me.key().namespace,
             desired,
             pods: &self.pods,
             nodes_gone: &self.nodes_gone,
@@ -271,7 +273,7 @@ impl Seen {
 
 /// Cells by their record that nobody names any more, and whose store is neither followed nor one of ours that went with them.
 fn strangers(input: &Input<'_>) -> BTreeSet<Box<str>> {
-    let me = input.observed.me.key();
+    let me = input.me.key();
     let views = &input.stores.views;
     let records = cell_records(views);
     let unknown = records.filter(|(cell, servers, _)| {
@@ -310,7 +312,7 @@ pub fn known(
     now: Timestamp,
 ) -> (Known, Option<Timestamp>) {
     let stores = input.stores;
-    let created = input.observed.me.created.unwrap_or(Timestamp::UNIX_EPOCH);
+    let created = input.me.created.unwrap_or(Timestamp::UNIX_EPOCH);
     let all = input.places.cells.keys().map(AsRef::as_ref);
     let verdict = reachable::judge(stores, input.places, all, created, now);
     let mut wake = verdict.as_ref().and_then(|verdict| verdict.wake);
