@@ -1,5 +1,6 @@
 //! What a decision asks for. An action leaves no choice to whoever executes it (`design.md` 2).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::object::{Desired, Key};
 use crate::status::Obstacle;
+use crate::topology::known::Testimony;
 
 /// Who a write is made as (`api.md` 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -139,6 +141,13 @@ pub enum Action {
         /// See [`Action::events`].
         events: Vec<Event>,
     },
+    /// Live question whether a pod of the namespace has an address; the answer tells that much and no more.
+    Seek {
+        /// The namespace, and the address as a name.
+        key: Key,
+        /// The address.
+        address: IpAddr,
+    },
     /// Live read; the answer enters the store like an event.
     Read {
         /// What.
@@ -182,7 +191,7 @@ impl Action {
             | Action::Metadata { key, .. }
             | Action::Expand { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
-            Action::Read { key } => (key, Slot::Read),
+            Action::Read { key } | Action::Seek { key, .. } => (key, Slot::Read),
             Action::Announce { key, .. } => (key, Slot::News),
         }
     }
@@ -197,9 +206,10 @@ impl Action {
             | Action::Generate { .. }
             | Action::Metadata { .. }
             | Action::Expand { .. } => Urgency::Content,
-            Action::Status { .. } | Action::Read { .. } | Action::Announce { .. } => {
-                Urgency::Housekeeping
-            }
+            Action::Status { .. }
+            | Action::Read { .. }
+            | Action::Seek { .. }
+            | Action::Announce { .. } => Urgency::Housekeeping,
         }
     }
 
@@ -242,7 +252,7 @@ impl Action {
 
     /// True unless the action only reads.
     pub const fn writes(&self) -> bool {
-        !matches!(self, Action::Read { .. })
+        !matches!(self, Action::Read { .. } | Action::Seek { .. })
     }
 
     /// The verb, for people.
@@ -259,6 +269,7 @@ impl Action {
             Action::Expand { .. } => "expand",
             Action::Status { .. } => "write status",
             Action::Read { .. } => "read",
+            Action::Seek { .. } => "seek",
             Action::Announce { .. } => "announce",
         }
     }
@@ -292,6 +303,8 @@ pub struct Decision<S> {
     pub volumes: Vec<Obstacle>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
+    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: nothing new to tell.
+    pub testimony: Option<Testimony>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
 }
@@ -308,6 +321,7 @@ impl<S> Decision<S> {
             obstacles: Vec::new(),
             volumes: Vec::new(),
             undecided: false,
+            testimony: None,
             inputs: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! What is written into a topology, what is asked before, and what the other actors are told: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::places::{Places, address};
 use super::reachable;
 use super::spec::{ShardSpec, Spec};
 use super::stores::Stores;
+use crate::action::Action;
 use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Key, Kind};
@@ -72,6 +74,7 @@ impl Question {
         let own = |kind, name: &str| Key::new(kind, &cluster.namespace, name);
         let open = match &confirm.subject {
             Subject::Pod(pod) => BTreeSet::from([own(Kind::Pod, pod)]),
+            Subject::Address(address) => BTreeSet::from([own(Kind::Pod, &address.to_string())]),
             Subject::Cell(cell) => {
                 let name = crds::name::cell(&cluster.name, cell);
                 BTreeSet::from([cluster.clone(), own(Kind::Cell, &name)])
@@ -85,9 +88,15 @@ impl Question {
         }
     }
 
-    /// What is to be read.
-    pub fn reads(&self) -> impl Iterator<Item = &Key> {
-        self.open.iter()
+    /// What is to be asked.
+    pub fn reads(&self) -> impl Iterator<Item = Action> {
+        self.open.iter().map(|key| match self.confirm.subject {
+            Subject::Address(address) => Action::Seek {
+                key: key.clone(),
+                address,
+            },
+            _ => Action::Read { key: key.clone() },
+        })
     }
 
     /// Hears whether an object exists; `None`: nobody knows. Returns true when that was the last thing to hear.
@@ -118,7 +127,7 @@ impl Question {
         }
         let absent = |kind| self.absent.iter().any(|key| key.kind == kind);
         match &self.confirm.subject {
-            Subject::Pod(_) => Some(absent(Kind::Pod)),
+            Subject::Pod(_) | Subject::Address(_) => Some(absent(Kind::Pod)),
             _ if absent(Kind::MultigresCluster) => None,
             Subject::Cell(cell) => {
                 let named = desired?.cells.iter().any(|kept| *kept.name == **cell);
@@ -139,7 +148,7 @@ pub struct Decision {
     /// Writes to send now, each with the store (empty: the global one).
     pub writes: Vec<(Box<str>, Write)>,
     /// Live reads to ask for now.
-    pub reads: Vec<Key>,
+    pub reads: Vec<Action>,
     /// When to look again though nothing changed.
     pub wake: Option<Timestamp>,
 }
@@ -192,7 +201,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
     };
     if let Some(confirm) = pruning.confirm {
         let question = Question::new(confirm, input.me.key());
-        decision.reads = question.reads().cloned().collect();
+        decision.reads = question.reads().collect();
         decision.memory.question = Some(question);
     }
     decision.wake = [registration.wake, pruning.wake]
@@ -205,6 +214,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
 /// What pruning looks at, from the informers.
 struct Seen {
     pods: BTreeSet<Box<str>>,
+    addresses: BTreeSet<IpAddr>,
     inhabited: BTreeSet<Box<str>>,
     cells: BTreeSet<Box<str>>,
     volumes: BTreeSet<ShardId>,
@@ -225,6 +235,9 @@ impl Seen {
         Self {
             pods: of_kind(Kind::Pod)
                 .map(|pod| pod.key().name.as_ref().into())
+                .collect(),
+            addresses: of_kind(Kind::Pod)
+                .filter_map(|pod| pod.pod.as_ref()?.address.as_deref()?.parse().ok())
                 .collect(),
             inhabited: of_kind(Kind::Pod).filter_map(|pod| cell(pod)).collect(),
             cells: of_kind(Kind::Cell).filter_map(|one| cell(one)).collect(),
@@ -259,6 +272,7 @@ impl Seen {
             namespace: &input.me.key().namespace,
             desired,
             pods: &self.pods,
+            addresses: &self.addresses,
             nodes_gone: &self.nodes_gone,
             wanted: &self.wanted,
             answering: &self.answering,

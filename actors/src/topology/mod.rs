@@ -199,9 +199,9 @@ impl TopologyActor {
                 self.answered(&key, "unknown", now);
             }
         }
-        for key in decision.reads {
-            self.world
-                .read(&self.id, &key, "is what a topology record stands for gone?");
+        for action in decision.reads {
+            let reason = "is what a topology record stands for gone?".to_owned();
+            self.world.submit(&self.id, Planned { action, reason });
         }
         decision.wake
     }

@@ -9,7 +9,7 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::decide::{self, Decision, Input, Memory, Question};
-use super::known::{Known, Records};
+use super::known::{Known, Records, Testimony};
 use super::places::{Lack, Place, Places, Spot};
 use super::spec::{ShardSpec, Spec};
 use super::stores::Stores;
@@ -23,6 +23,7 @@ use crate::topology_store::desired::{
 use crate::topology_store::edit;
 use crate::topology_store::key::{Component, Path, ShardId};
 use crate::topology_store::prune::{Confirm, Subject};
+use crate::topology_store::record::ProcessId;
 use crate::topology_store::view::Item;
 
 const ROOT: &str = "/g";
@@ -82,6 +83,7 @@ struct Bed {
     shards: BTreeMap<ShardId, ShardSpec>,
     places: Places,
     stores: Stores,
+    testimonies: Vec<Rc<Testimony>>,
     memory: Memory,
     now: Timestamp,
 }
@@ -147,6 +149,7 @@ impl Bed {
             shards: shards.collect(),
             places,
             stores,
+            testimonies: Vec::new(),
             memory: Memory::default(),
             now: at(100_000),
         }
@@ -192,7 +195,7 @@ impl Bed {
             shards: &self.shards,
             places: &self.places,
             stores: &self.stores,
-            testimonies: &[],
+            testimonies: &self.testimonies,
         }
     }
 
@@ -225,7 +228,8 @@ impl Bed {
                 });
             }
             if let Some(mut question) = self.memory.question.take() {
-                for key in decision.reads {
+                for action in decision.reads {
+                    let key = action.lane().0.clone();
                     let exists = key.kind == Kind::MultigresCluster || alive.contains(&*key.name);
                     if question.hear(&key, Some(exists)) {
                         let gone = question.gone(self.spec.desired.as_ref().ok());
@@ -385,6 +389,35 @@ fn a_cell_or_database_is_gone_only_by_the_word_of_a_live_read() {
     assert_eq!(deleted.gone(Some(&desired)), None, "nobody's any more");
 }
 
+/// What a shard tells of its poolers counts: one that answers is not dead, and one that is in the cohort is not forgotten.
+#[test]
+fn the_word_of_the_shard_keeps_records() {
+    let id = |n| ProcessId::new("zone1", &crds::name::service_id(&pod(n)));
+    let mut bed = Bed::new(&["one"]);
+    bed.read((0..4).map(|n| pooler(&pod(n), "one")));
+    bed.group.push(seen(0));
+    let told = |cohort: &[usize]| Testimony {
+        shard: Some(shard("one")),
+        answering: BTreeSet::from([id(1)]),
+        cohort: Some(cohort.iter().map(|n| id(*n)).collect()),
+    };
+    bed.testimonies = vec![Rc::new(told(&[0, 1, 2]))];
+    let alive = BTreeSet::from([pod(0).into()]);
+    let key = |n| pooler(&pod(n), "one").key.into();
+    let mut written = bed.run(&alive);
+    assert_eq!(
+        written.pop(),
+        Some(key(3)),
+        "marked four hours ago, and counted by nobody"
+    );
+    written.sort();
+    let mut marked = [key(2), key(3)];
+    marked.sort();
+    assert_eq!(written, marked);
+    bed.testimonies = vec![Rc::new(told(&[0, 1]))];
+    assert_eq!(bed.run(&alive), [key(2)]);
+}
+
 /// A cell that nobody names and whose store is not ours to look into is told of and left alone.
 #[test]
 fn the_cell_of_a_stranger_is_held() {
@@ -405,6 +438,49 @@ fn the_cell_of_a_stranger_is_held() {
     assert!(held[0].contains("by hand"), "{held:?}");
     bed.stores.ended.insert("zone9".into());
     assert_eq!(bed.run(&BTreeSet::new()), ["/g/cells/zone9/Cell".into()]);
+}
+
+/// Gateways register under the address of their pod (`--hostname=$(POD_IP)`): one that no pod has any more is a leftover,
+/// after ten minutes and the word of a live read.
+#[test]
+fn a_leftover_is_known_by_its_address() {
+    let gateway = |name: &str, address: &str| {
+        let record = wire::Multigateway {
+            id: Some(wire::Id {
+                component: wire::id::ComponentType::Multigateway.into(),
+                cell: "zone1".to_owned(),
+                name: name.to_owned(),
+            }),
+            hostname: address.to_owned(),
+            ..wire::Multigateway::default()
+        };
+        let id = Component::Gateway.id("zone1", name);
+        Item {
+            key: Path::Process(Component::Gateway, id.into()).under(ROOT),
+            value: Some(record.encode_to_vec()),
+            version: 2,
+        }
+    };
+    let mut bed = Bed::new(&["one"]);
+    let gone = gateway("gone", "10.0.0.3");
+    bed.read([
+        gateway("here", "10.0.0.1"),
+        gateway("unseen", "fd00::2"),
+        gone.clone(),
+    ]);
+    let mut here = Entry {
+        key: Some(Key::new(Kind::Pod, "db", "gateway")),
+        ..Entry::default()
+    };
+    here.pod = Some(Box::new(crate::entry::Pod {
+        address: Some("10.0.0.1".into()),
+        ..crate::entry::Pod::default()
+    }));
+    bed.group.push(Rc::new(here));
+    let began = bed.now;
+    let written = bed.run(&BTreeSet::from(["fd00::2".into()]));
+    assert_eq!(written, [gone.key.into()]);
+    assert!(bed.now.duration_since(began) >= SignedDuration::from_mins(10));
 }
 
 proptest! {
