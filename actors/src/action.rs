@@ -1,5 +1,6 @@
 //! What a decision asks for. An action leaves no choice to whoever executes it (`design.md` 2).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -141,6 +142,13 @@ pub enum Action {
         /// See [`Action::events`].
         events: Vec<Event>,
     },
+    /// Live question whether a pod of the namespace has an address; the answer tells that much and no more.
+    Seek {
+        /// The namespace, and the address as a name.
+        key: Key,
+        /// The address.
+        address: IpAddr,
+    },
     /// Live read; the answer enters the store like an event.
     Read {
         /// What.
@@ -184,7 +192,7 @@ impl Action {
             | Action::Metadata { key, .. }
             | Action::Expand { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
-            Action::Read { key } => (key, Slot::Read),
+            Action::Read { key } | Action::Seek { key, .. } => (key, Slot::Read),
             Action::Announce { key, .. } => (key, Slot::News),
         }
     }
@@ -199,9 +207,10 @@ impl Action {
             | Action::Generate { .. }
             | Action::Metadata { .. }
             | Action::Expand { .. } => Urgency::Content,
-            Action::Status { .. } | Action::Read { .. } | Action::Announce { .. } => {
-                Urgency::Housekeeping
-            }
+            Action::Status { .. }
+            | Action::Read { .. }
+            | Action::Seek { .. }
+            | Action::Announce { .. } => Urgency::Housekeeping,
         }
     }
 
@@ -244,7 +253,7 @@ impl Action {
 
     /// True unless the action only reads.
     pub const fn writes(&self) -> bool {
-        !matches!(self, Action::Read { .. })
+        !matches!(self, Action::Read { .. } | Action::Seek { .. })
     }
 
     /// The verb, for people.
@@ -261,6 +270,7 @@ impl Action {
             Action::Expand { .. } => "expand",
             Action::Status { .. } => "write status",
             Action::Read { .. } => "read",
+            Action::Seek { .. } => "seek",
             Action::Announce { .. } => "announce",
         }
     }
@@ -298,6 +308,8 @@ pub struct Decision<S> {
     pub testimony: Option<Testimony>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
+    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: nothing new to tell.
+    pub testimony: Option<Testimony>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
 }
@@ -316,6 +328,7 @@ impl<S> Decision<S> {
             calls: Vec::new(),
             testimony: None,
             undecided: false,
+            testimony: None,
             inputs: Vec::new(),
         }
     }

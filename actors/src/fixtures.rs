@@ -269,7 +269,7 @@ impl Bed {
                 self.shard["status"] = status.clone();
                 self.shard["metadata"]["resourceVersion"] = self.version.to_string().into();
             }
-            Action::Read { .. } | Action::Announce { .. } => {}
+            Action::Read { .. } | Action::Seek { .. } | Action::Announce { .. } => {}
         }
     }
 

@@ -122,6 +122,9 @@ impl<R: Room> Life<R> {
             undecided: decision.undecided,
             stalled: None,
         });
+        if let Some(testimony) = decision.testimony {
+            self.world.testify(&self.id, testimony);
+        }
         for planned in decision.actions {
             self.world.submit(&self.id, planned);
         }

@@ -1,6 +1,7 @@
 //! What is written into a topology, what is asked before, and what the other actors are told: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -11,9 +12,10 @@ use super::places::{Places, address};
 use super::reachable;
 use super::spec::{ShardSpec, Spec};
 use super::stores::Stores;
+use crate::action::Action;
+use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Key, Kind};
-use crate::room::Observed;
 use crate::topology_store::desired::Desired;
 use crate::topology_store::key::{Path, ShardId};
 use crate::topology_store::prune::{self, Confirm, Facts, Subject};
@@ -26,8 +28,10 @@ const TOLD: usize = 5;
 
 /// Everything that is looked at.
 pub struct Input<'a> {
-    /// The cluster's objects.
-    pub observed: &'a Observed,
+    /// The MultigresCluster.
+    pub me: &'a Entry,
+    /// The cluster's objects; telling what is known does not look at them.
+    pub group: &'a [Rc<Entry>],
     /// What it wants.
     pub spec: &'a Spec,
     /// Its shards.
@@ -70,6 +74,7 @@ impl Question {
         let own = |kind, name: &str| Key::new(kind, &cluster.namespace, name);
         let open = match &confirm.subject {
             Subject::Pod(pod) => BTreeSet::from([own(Kind::Pod, pod)]),
+            Subject::Address(address) => BTreeSet::from([own(Kind::Pod, &address.to_string())]),
             Subject::Cell(cell) => {
                 let name = crds::name::cell(&cluster.name, cell);
                 BTreeSet::from([cluster.clone(), own(Kind::Cell, &name)])
@@ -83,9 +88,15 @@ impl Question {
         }
     }
 
-    /// What is to be read.
-    pub fn reads(&self) -> impl Iterator<Item = &Key> {
-        self.open.iter()
+    /// What is to be asked.
+    pub fn reads(&self) -> impl Iterator<Item = Action> {
+        self.open.iter().map(|key| match self.confirm.subject {
+            Subject::Address(address) => Action::Seek {
+                key: key.clone(),
+                address,
+            },
+            _ => Action::Read { key: key.clone() },
+        })
     }
 
     /// Hears whether an object exists; `None`: nobody knows. Returns true when that was the last thing to hear.
@@ -116,7 +127,7 @@ impl Question {
         }
         let absent = |kind| self.absent.iter().any(|key| key.kind == kind);
         match &self.confirm.subject {
-            Subject::Pod(_) => Some(absent(Kind::Pod)),
+            Subject::Pod(_) | Subject::Address(_) => Some(absent(Kind::Pod)),
             _ if absent(Kind::MultigresCluster) => None,
             Subject::Cell(cell) => {
                 let named = desired?.cells.iter().any(|kept| *kept.name == **cell);
@@ -137,7 +148,7 @@ pub struct Decision {
     /// Writes to send now, each with the store (empty: the global one).
     pub writes: Vec<(Box<str>, Write)>,
     /// Live reads to ask for now.
-    pub reads: Vec<Key>,
+    pub reads: Vec<Action>,
     /// When to look again though nothing changed.
     pub wake: Option<Timestamp>,
 }
@@ -151,7 +162,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         wake: None,
     };
     let desired = match &input.spec.desired {
-        Ok(desired) if !input.observed.me.deleting => desired,
+        Ok(desired) if !input.me.deleting => desired,
         Ok(_) => return decision,
         Err(problem) => {
             decision.memory.held = vec![Held {
@@ -189,8 +200,8 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         held: registration.held.into_iter().chain(pruning.held).collect(),
     };
     if let Some(confirm) = pruning.confirm {
-        let question = Question::new(confirm, input.observed.me.key());
-        decision.reads = question.reads().cloned().collect();
+        let question = Question::new(confirm, input.me.key());
+        decision.reads = question.reads().collect();
         decision.memory.question = Some(question);
     }
     decision.wake = [registration.wake, pruning.wake]
@@ -203,6 +214,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
 /// What pruning looks at, from the informers.
 struct Seen {
     pods: BTreeSet<Box<str>>,
+    addresses: BTreeSet<IpAddr>,
     inhabited: BTreeSet<Box<str>>,
     cells: BTreeSet<Box<str>>,
     volumes: BTreeSet<ShardId>,
@@ -215,14 +227,17 @@ struct Seen {
 
 impl Seen {
     fn of(input: &Input<'_>) -> Self {
-        let group = &input.observed.group;
+        let group = input.group;
         let of_kind = |kind| group.iter().filter(move |entry| entry.key().kind == kind);
-        let cell = |entry: &crate::entry::Entry| entry.label(labels::CELL).map(Into::into);
+        let cell = |entry: &Entry| entry.label(labels::CELL).map(Into::into);
         let told = input.testimonies.iter();
         let shards = input.shards.iter();
         Self {
             pods: of_kind(Kind::Pod)
                 .map(|pod| pod.key().name.as_ref().into())
+                .collect(),
+            addresses: of_kind(Kind::Pod)
+                .filter_map(|pod| pod.pod.as_ref()?.address.as_deref()?.parse().ok())
                 .collect(),
             inhabited: of_kind(Kind::Pod).filter_map(|pod| cell(pod)).collect(),
             cells: of_kind(Kind::Cell).filter_map(|one| cell(one)).collect(),
@@ -254,9 +269,10 @@ impl Seen {
             // Who has a snapshot has informers that listed completely.
             synced: true,
             registered,
-            namespace: &input.observed.me.key().namespace,
+            namespace: &input.me.key().namespace,
             desired,
             pods: &self.pods,
+            addresses: &self.addresses,
             nodes_gone: &self.nodes_gone,
             wanted: &self.wanted,
             answering: &self.answering,
@@ -271,7 +287,7 @@ impl Seen {
 
 /// Cells by their record that nobody names any more, and whose store is neither followed nor one of ours that went with them.
 fn strangers(input: &Input<'_>) -> BTreeSet<Box<str>> {
-    let me = input.observed.me.key();
+    let me = input.me.key();
     let views = &input.stores.views;
     let records = cell_records(views);
     let unknown = records.filter(|(cell, servers, _)| {
@@ -310,7 +326,7 @@ pub fn known(
     now: Timestamp,
 ) -> (Known, Option<Timestamp>) {
     let stores = input.stores;
-    let created = input.observed.me.created.unwrap_or(Timestamp::UNIX_EPOCH);
+    let created = input.me.created.unwrap_or(Timestamp::UNIX_EPOCH);
     let all = input.places.cells.keys().map(AsRef::as_ref);
     let verdict = reachable::judge(stores, input.places, all, created, now);
     let mut wake = verdict.as_ref().and_then(|verdict| verdict.wake);

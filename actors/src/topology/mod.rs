@@ -17,6 +17,9 @@ pub mod spec;
 pub mod stores;
 mod told;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +38,7 @@ use self::told::Diary;
 use crate::action::{Action, Planned};
 use crate::effects::etcd::{Event, Report};
 use crate::effects::topologies::{Door, Topologies};
+use crate::entry::Entry;
 use crate::life::{ExitNotice, PACE};
 use crate::plan::Plan;
 use crate::room::{ActorId, Inspect, Observed, Report as PoolNews, Stop, Wake};
@@ -68,9 +72,9 @@ pub struct TopologyActor {
     _exit: ExitNotice,
 }
 
-/// A snapshot, and what was read of it.
+/// What was read of the last snapshot. The snapshot itself is let go: it would keep objects alive that have changed since.
 struct Sight {
-    observed: Observed,
+    me: Rc<Entry>,
     spec: Rc<Spec>,
     shards: BTreeMap<ShardId, ShardSpec>,
     places: Places,
@@ -117,17 +121,17 @@ impl TopologyActor {
         self.world.inbox_taken(&self.id);
         self.decisions += 1;
         let now = self.world.clock.now();
-        self.look(observed, now);
+        self.look(&observed, now);
         self.answers(now);
-        let wake = self.act(now);
+        let wake = self.act(&observed.group, now);
         let told = self.tell(true, now);
         self.announce();
         self.set_timer([wake, told].into_iter().flatten().min(), now, ctx);
     }
 
     /// Reads the snapshot, and follows the stores where they are now.
-    fn look(&mut self, observed: Observed, now: Timestamp) {
-        let mut plan = Plan::new(&observed, State::default(), now);
+    fn look(&mut self, observed: &Observed, now: Timestamp) {
+        let mut plan = Plan::new(observed, State::default(), now);
         let spec = self.reader.spec(&mut plan, &self.world.defaults);
         let Some(spec) = spec else {
             self.world.refer(&self.id, &plan.decision.references);
@@ -146,9 +150,9 @@ impl TopologyActor {
         for store in closed {
             self.effects.close(&store);
         }
-        let shards = self.reader.shards(&observed);
+        let shards = self.reader.shards(observed);
         self.sight = Some(Sight {
-            observed,
+            me: observed.me.clone(),
             spec,
             shards,
             places,
@@ -176,13 +180,13 @@ impl TopologyActor {
     }
 
     /// Decides about writes and reads, and sends them.
-    fn act(&mut self, now: Timestamp) -> Option<Timestamp> {
+    fn act(&mut self, group: &[Rc<Entry>], now: Timestamp) -> Option<Timestamp> {
         let sight = self.sight.as_ref()?;
         let testimonies = sight.shards.values();
         let testimonies: Vec<_> = testimonies
             .filter_map(|shard| self.world.testimony(&shard.uid))
             .collect();
-        let input = sight.input(&self.stores, &testimonies);
+        let input = sight.input(group, &self.stores, &testimonies);
         let decision = decide::decide(&input, &self.memory, now);
         self.memory = decision.memory;
         for (store, write) in decision.writes {
@@ -195,9 +199,9 @@ impl TopologyActor {
                 self.answered(&key, "unknown", now);
             }
         }
-        for key in decision.reads {
-            self.world
-                .read(&self.id, &key, "is what a topology record stands for gone?");
+        for action in decision.reads {
+            let reason = "is what a topology record stands for gone?".to_owned();
+            self.world.submit(&self.id, Planned { action, reason });
         }
         decision.wake
     }
@@ -205,7 +209,7 @@ impl TopologyActor {
     /// Tells the other actors what is known; whom a difference concerns is woken.
     fn tell(&self, decided: bool, now: Timestamp) -> Option<Timestamp> {
         let sight = self.sight.as_ref()?;
-        let input = sight.input(&self.stores, &[]);
+        let input = sight.input(&[], &self.stores, &[]);
         let before = self.world.topology(&self.id.uid).unwrap_or_default();
         let (known, wake) = decide::known(&input, decided.then_some(&self.memory), &before, now);
         self.log(sight, &before, &known);
@@ -221,7 +225,7 @@ impl TopologyActor {
         let Some(reachable) = &known.reachable else {
             return;
         };
-        let object = sight.observed.me.key();
+        let object = sight.me.key();
         let message = reachable.message();
         if known.alarming {
             tracing::warn!(actor = %self.id, %object, message, "topology out of reach");
@@ -260,7 +264,7 @@ impl TopologyActor {
         let Some(sight) = &self.sight else { return };
         for (shard, events) in self.diary.news() {
             let shard = shard.and_then(|id| sight.shards.get(&id));
-            let me = &sight.observed.me;
+            let me = &sight.me;
             let (key, uid) = match shard {
                 Some(shard) => (shard.key.clone(), shard.uid.clone()),
                 None => (me.key().clone(), me.uid.clone()),
@@ -310,11 +314,13 @@ impl TopologyActor {
 impl Sight {
     fn input<'a>(
         &'a self,
+        group: &'a [Rc<Entry>],
         stores: &'a Stores,
         testimonies: &'a [Rc<known::Testimony>],
     ) -> Input<'a> {
         Input {
-            observed: &self.observed,
+            me: &self.me,
+            group,
             spec: &self.spec,
             shards: &self.shards,
             places: &self.places,

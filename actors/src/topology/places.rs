@@ -99,6 +99,17 @@ pub struct Wishes {
     cells: BTreeMap<Box<str>, Option<(Wish, String)>>,
 }
 
+#[cfg(test)]
+impl Wishes {
+    /// A global store without members and no cell.
+    pub fn empty() -> Self {
+        Self {
+            global: (Wish::Managed(String::new()), String::new()),
+            cells: BTreeMap::new(),
+        }
+    }
+}
+
 impl Wishes {
     /// Of a resolved cluster of this name.
     pub fn of(resolved: &ResolvedCluster, cluster: &str, namespace: &str) -> Self {

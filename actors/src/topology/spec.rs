@@ -32,7 +32,7 @@ pub struct Spec {
     /// Address and root of the global store, as records have them.
     pub global: (String, String),
     /// Templates that were looked at.
-    references: Vec<Key>,
+    pub(super) references: Vec<Key>,
 }
 
 /// What is wanted of a shard.

@@ -24,6 +24,11 @@ pub fn pod_of<'a>(hostname: &'a str, namespace: &str) -> Option<&'a str> {
     (!elsewhere).then_some(pod)
 }
 
+/// The address under which a process without a stable name registers itself; `None`: it gave a name.
+pub fn address_of(hostname: &str) -> Option<std::net::IpAddr> {
+    hostname.parse().ok()
+}
+
 /// True when the record is that of this pod.
 pub fn is_of(pooler: &Pooler, pod: &str, namespace: &str) -> bool {
     if pooler.hostname.is_empty() {

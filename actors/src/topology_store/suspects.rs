@@ -158,21 +158,29 @@ fn processes(facts: &Facts<'_>, views: &Views) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (cell, view) in each_cell(views) {
         for (path, seen, _, process) in view.processes(cell) {
-            let Some(pod) = identity::pod_of(&process.hostname, facts.namespace) else {
-                continue;
+            let subject = match identity::address_of(&process.hostname) {
+                Some(address) if facts.addresses.contains(&address) => continue,
+                Some(address) => Subject::Address(address),
+                None => {
+                    let Some(pod) = identity::pod_of(&process.hostname, facts.namespace) else {
+                        continue;
+                    };
+                    let pod = pod.to_ascii_lowercase();
+                    if facts.pods.contains(pod.as_str()) {
+                        continue;
+                    }
+                    Subject::Pod(pod.into())
+                }
             };
-            let pod = pod.to_ascii_lowercase();
-            if !facts.pods.contains(pod.as_str()) {
-                candidates.push(Candidate {
-                    cell: store_of(views, cell),
-                    key: path.under(view.root()).into(),
-                    version: seen.version,
-                    subject: Subject::Pod(pod.into()),
-                    patience: LEFTOVER,
-                    reason: "its pod is gone",
-                    value: None,
-                });
-            }
+            candidates.push(Candidate {
+                cell: store_of(views, cell),
+                key: path.under(view.root()).into(),
+                version: seen.version,
+                subject,
+                patience: LEFTOVER,
+                reason: "its pod is gone",
+                value: None,
+            });
         }
     }
     candidates

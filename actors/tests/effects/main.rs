@@ -12,6 +12,7 @@ mod dataplane;
 mod etcd;
 #[path = "../etcd/mod.rs"]
 mod process;
+mod seek;
 
 use std::fmt::Debug;
 use std::time::Duration;

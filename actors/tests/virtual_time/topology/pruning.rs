@@ -1,7 +1,6 @@
 //! What is taken out of a topology, and what never is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actors::object::Kind;
 use actors::proto::clustermetadata as wire;
@@ -10,8 +9,8 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    CELL, DATABASE, ROOT, Site, actor, condition_of, events, is, pods, pooler_key, records,
-    settled, told, until,
+    CELL, DATABASE, ROOT, Site, actor, condition_of, events, pods, pooler_key, records, settled,
+    told, until,
 };
 use crate::bed::End;
 use crate::shapes::key;
@@ -266,12 +265,6 @@ async fn what_left_the_specification_is_removed_unless_pruning_is_off() {
             log.any(|request| request.body["reason"] == "TopoCleanup")
         };
         bed.server.until("it is told", told).await;
-        told_true(bed, cluster).await;
     });
     assert_eq!(end.await, End::Done(()));
-}
-
-async fn told_true(bed: &crate::bed::Bed, cluster: &actors::object::Key) {
-    told(bed, cluster, "TopologyReachable", is("True")).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    CELL, DATABASE, ROOT, Site, actor, condition_of, events, is, pods, pooler_key, records,
-    revision, settled, told, until,
+    CELL, DATABASE, ROOT, Site, actor, condition_of, is, pods, pooler_key, records, revision,
+    settled, told, until,
 };
 use crate::bed::{Bed, End};
 
@@ -44,11 +44,13 @@ async fn one_registrar_writes_cells_and_databases_once() {
             (policy.policy_name.as_str(), policy.required_count),
             ("AT_LEAST_2", 2)
         );
-        bed.server.until("both were told", |_| true).await;
-        let registered = events(&bed)
-            .into_iter()
-            .filter(|(reason, _)| reason == "TopoRegistered");
-        assert_eq!(registered.count(), 2);
+        let told = bed.server.until("both were told", |state| {
+            let log = state.log.iter();
+            log.filter(|request| request.body["reason"] == "TopoRegistered")
+                .count()
+                == 2
+        });
+        told.await;
         let created = life.handle.samples().await.into_iter().find(|sample| {
             sample.name == "multigres_operator_topology_requests_total"
                 && sample.labels
