@@ -304,11 +304,9 @@ pub struct Decision<S> {
     pub volumes: Vec<Obstacle>,
     /// Calls to pods of the data plane, by name of the pod (ShardActor only). One that is under way is not made again.
     pub calls: Vec<(Box<str>, Call)>,
-    /// What a ShardActor tells the TopologyActor of its cluster; `None`: what it told before stays.
-    pub testimony: Option<Testimony>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
-    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: nothing new to tell.
+    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: what it told before stays.
     pub testimony: Option<Testimony>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
@@ -326,7 +324,6 @@ impl<S> Decision<S> {
             obstacles: Vec::new(),
             volumes: Vec::new(),
             calls: Vec::new(),
-            testimony: None,
             undecided: false,
             testimony: None,
             inputs: Vec::new(),

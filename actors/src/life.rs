@@ -132,9 +132,6 @@ impl<R: Room> Life<R> {
             let pod = Key::new(Kind::Pod, &observed.me.key().namespace, &pod);
             self.world.call(&self.id, &pod, call);
         }
-        if let Some(testimony) = decision.testimony {
-            self.world.testify(&self.id, testimony);
-        }
         self.state = decision.state;
         let again = (!told).then(|| now.saturating_add(RETELL).unwrap_or(now));
         let wake = [decision.wake, again].into_iter().flatten().min();

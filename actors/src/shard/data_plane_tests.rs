@@ -541,7 +541,7 @@ fn a_pooler_that_gave_up_is_replaced_on_a_fresh_volume() {
     );
     assert_eq!(shard.status()["podRoles"][&pod], "QUARANTINED");
     assert_eq!(shard.label(2), "REPLICA");
-    assert_eq!(shard.deleted(), [pod_key.clone()]);
+    assert_eq!(shard.deleted(), std::slice::from_ref(&pod_key));
     assert!(shard.shard_acts().is_empty());
     shard.bed.objects.remove(&pod_key);
     shard.poolers().pods.remove(pod.as_str());
@@ -564,7 +564,7 @@ fn a_pooler_that_gave_up_is_replaced_on_a_fresh_volume() {
     }
     shard.shard_acts();
     assert_eq!(shard.status()["disruption"]["state"], "wiping");
-    assert_eq!(shard.deleted(), [claim.clone()]);
+    assert_eq!(shard.deleted(), std::slice::from_ref(&claim));
     shard.shard_acts();
     assert_eq!(
         shard.status()["disruption"]["state"],
