@@ -1,14 +1,13 @@
-//! A Shard whose poolers and topology are in sight: status, labels, budgets, poolers set aside, poolers that gave up.
+//! A Shard whose poolers and topology are in sight: status, labels, budgets, poolers set aside. Those that gave up: `quarantine_tests`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::backup::{Backup, Known};
 use super::pooler_health::{Decision, Health, Postgres};
-use super::quarantine::ATTEMPTS;
 use super::quorum::Policy;
 use crate::action::Action;
 use crate::effects::dataplane::Call;
@@ -21,12 +20,12 @@ use crate::topology_store::key::ShardId;
 use crate::topology_store::record::{Lifecycle, Pooler, ProcessId, Routing, Rule};
 
 /// A Shard of three poolers, the first of which leads. Everything is Ready and was made long ago.
-struct Shard {
-    bed: Bed,
-    pods: Vec<String>,
+pub(super) struct Shard {
+    pub(super) bed: Bed,
+    pub(super) pods: Vec<String>,
 }
 
-fn id(pod: &str) -> ProcessId {
+pub(super) fn id(pod: &str) -> ProcessId {
     ProcessId::new("a", &crds::name::service_id(pod))
 }
 
@@ -35,7 +34,7 @@ fn place() -> ShardId {
 }
 
 impl Shard {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut bed = Bed::new();
         bed.shard["spec"]["pools"]["default"]["replicasPerCell"] = 3.into();
         bed.poolers = Some(Poolers::default());
@@ -63,7 +62,7 @@ impl Shard {
     }
 
     /// What runs becomes Ready.
-    fn start_all(&mut self) {
+    pub(super) fn start_all(&mut self) {
         let ready = json!({
             "metadata": {"creationTimestamp": "2026-11-23T00:00:00Z"},
             "status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
@@ -84,14 +83,14 @@ impl Shard {
     }
 
     /// All pods say, and are on record, that the pod of this number leads this cohort.
-    fn elect(&mut self, leader: usize, cohort: &[String], term: i64) {
+    pub(super) fn elect(&mut self, leader: usize, cohort: &[String], term: i64) {
         for pod in self.pods.clone() {
             self.say(&pod, leader, cohort, term, |_| {});
             self.record(&pod, |_| {});
         }
     }
 
-    fn say(
+    pub(super) fn say(
         &mut self,
         pod: &str,
         leader: usize,
@@ -129,16 +128,16 @@ impl Shard {
         self.poolers().pods.insert(pod.into(), seen);
     }
 
-    fn poolers(&mut self) -> &mut Poolers {
+    pub(super) fn poolers(&mut self) -> &mut Poolers {
         self.bed.poolers.as_mut().unwrap()
     }
 
-    fn records(&mut self) -> &mut Records {
+    pub(super) fn records(&mut self) -> &mut Records {
         let known = Rc::make_mut(self.bed.topology.as_mut().unwrap());
         Rc::make_mut(known.shards.get_mut(&place()).unwrap())
     }
 
-    fn record(&mut self, pod: &str, change: impl FnOnce(&mut Pooler)) {
+    pub(super) fn record(&mut self, pod: &str, change: impl FnOnce(&mut Pooler)) {
         let mut record = Pooler {
             id: id(pod),
             shard: place(),
@@ -158,7 +157,7 @@ impl Shard {
     }
 
     /// The pooler of this number gives up for good.
-    fn quarantine(&mut self, number: usize) {
+    pub(super) fn quarantine(&mut self, number: usize) {
         let pod = self.pods[number].clone();
         let cohort = self.pods.clone();
         self.record(&pod, |record| {
@@ -172,7 +171,7 @@ impl Shard {
         });
     }
 
-    fn tell_backup(&mut self, ended: Timestamp) {
+    pub(super) fn tell_backup(&mut self, ended: Timestamp) {
         let now = self.bed.now;
         let backup = Backup {
             ended,
@@ -182,16 +181,16 @@ impl Shard {
         self.poolers().backups = Some((Known::Newest(backup), now));
     }
 
-    fn status(&self) -> &Value {
+    pub(super) fn status(&self) -> &Value {
         &self.bed.shard["status"]
     }
 
-    fn reason(&self, kind: &str) -> String {
+    pub(super) fn reason(&self, kind: &str) -> String {
         let condition = self.bed.condition(kind).unwrap_or_default();
         condition["reason"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn deleted(&self) -> Vec<Key> {
+    pub(super) fn deleted(&self) -> Vec<Key> {
         let decision = self.bed.pool_decides("default", "a");
         let deleted = decision
             .actions
@@ -204,7 +203,7 @@ impl Shard {
     }
 
     /// The ShardActor alone decides, and its status is written. Reasons of the events that go with it.
-    fn shard_acts(&mut self) -> Vec<String> {
+    pub(super) fn shard_acts(&mut self) -> Vec<String> {
         let decision = self.bed.shard_decides();
         let mut told = Vec::new();
         for planned in decision.actions {
@@ -216,11 +215,11 @@ impl Shard {
         told
     }
 
-    fn wake(&self) -> Option<Timestamp> {
+    pub(super) fn wake(&self) -> Option<Timestamp> {
         self.bed.shard_decides().wake
     }
 
-    fn label(&self, number: usize) -> &Value {
+    pub(super) fn label(&self, number: usize) -> &Value {
         let key = Key::new(Kind::Pod, NAMESPACE, &self.pods[number]);
         &self.bed.objects[&key]["metadata"]["labels"][labels::ROLE]
     }
@@ -502,220 +501,4 @@ fn a_pooler_that_is_set_aside_is_kept_and_another_one_stands_in() {
     let wants = wants(&shard);
     assert_eq!(wants.len(), 1);
     assert_eq!(*wants[0].pod, *shard.pods[3]);
-}
-
-// ---- quarantined ----
-
-/// From the record to the replacement, step by step; each is in the status before it is acted on.
-#[test]
-fn a_pooler_that_gave_up_is_replaced_on_a_fresh_volume() {
-    let mut shard = Shard::new();
-    // Old backups are backups.
-    shard.tell_backup(shard.bed.now - SignedDuration::from_hours(24 * 365));
-    let pod = shard.pods[2].clone();
-    let (pod_key, claim) = (
-        Key::new(Kind::Pod, NAMESPACE, &pod),
-        Key::new(
-            Kind::PersistentVolumeClaim,
-            NAMESPACE,
-            &format!("data-{pod}"),
-        ),
-    );
-    shard.quarantine(2);
-    assert!(
-        shard.deleted().is_empty(),
-        "nothing before the status says so"
-    );
-    assert!(
-        shard
-            .shard_acts()
-            .contains(&"QuarantineRemediation".to_owned())
-    );
-    let condition = shard.bed.condition("PoolerQuarantined").unwrap();
-    assert!(
-        condition["message"]
-            .as_str()
-            .unwrap()
-            .contains("no restore"),
-        "{condition}"
-    );
-    assert_eq!(shard.status()["podRoles"][&pod], "QUARANTINED");
-    assert_eq!(shard.label(2), "REPLICA");
-    assert_eq!(shard.deleted(), std::slice::from_ref(&pod_key));
-    assert!(shard.shard_acts().is_empty());
-    shard.bed.objects.remove(&pod_key);
-    shard.poolers().pods.remove(pod.as_str());
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"]["state"], "leaving");
-    let made = |shard: &Shard| shard.bed.pool_decides("default", "a").actions.len();
-    assert_eq!(
-        made(&shard),
-        0,
-        "no pod under its name, and its volume stays"
-    );
-    // Its record, then the cohort.
-    shard.record(&pod, |record| record.lifecycle = Lifecycle::Shutdown);
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"]["state"], "leaving");
-    assert_eq!(made(&shard), 0);
-    let cohort = shard.pods[..2].to_vec();
-    for pod in &cohort {
-        shard.say(pod, 0, &cohort, 2, |_| {});
-    }
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"]["state"], "wiping");
-    assert_eq!(shard.deleted(), std::slice::from_ref(&claim));
-    shard.shard_acts();
-    assert_eq!(
-        shard.status()["disruption"]["state"],
-        "wiping",
-        "the claim is there still"
-    );
-    shard.bed.objects.remove(&claim);
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"]["state"], "replacing");
-    shard.bed.settle();
-    shard.start_all();
-    let attempt =
-        &shard.bed.objects[&pod_key]["metadata"]["annotations"][labels::QUARANTINE_ATTEMPT];
-    assert_eq!(attempt, "1");
-    assert_eq!(
-        shard.status()["disruption"]["state"],
-        "replacing",
-        "it has not joined"
-    );
-    let cohort = shard.pods.clone();
-    shard.elect(0, &cohort, 3);
-    shard.bed.settle();
-    assert_eq!(shard.status()["disruption"], Value::Null);
-    assert_eq!(shard.bed.condition("PoolerQuarantined"), None);
-    assert_eq!(shard.status()["phase"], "Healthy");
-}
-
-/// Each guard of `topology.md` 5.9 and L-SCALE-06, with what is told, and what wakes up for it.
-#[test]
-fn what_keeps_a_pooler_that_gave_up() {
-    type Change = fn(&mut Shard);
-    let table: &[(&str, Change)] = &[
-        ("NoBackup", |shard| {
-            let now = shard.bed.now;
-            shard.poolers().backups = Some((Known::None, now));
-        }),
-        ("NoBackup", |shard| shard.poolers().backups = None),
-        ("PeersNotWell", |shard| {
-            let (pod, cohort) = (shard.pods[1].clone(), shard.pods.clone());
-            shard.say(&pod, 0, &cohort, 1, |health| health.streaming = false);
-        }),
-        ("PeersNotWell", |shard| {
-            let (pod, cohort) = (shard.pods[0].clone(), shard.pods.clone());
-            shard.say(&pod, 0, &cohort, 1, |health| health.primary_ready = false);
-        }),
-        ("PeersNotWell", |shard| {
-            let (pod, cohort) = (shard.pods[1].clone(), shard.pods.clone());
-            shard.say(&pod, 0, &cohort, 1, |health| health.revoked_below = 2);
-        }),
-        ("PeersNotWell", |shard| {
-            shard.records().silent = vec!["b".into()]
-        }),
-        ("PeersNotWell", |shard| {
-            shard.records().backup_runs = Some(true)
-        }),
-        ("PeersNotWell", |shard| shard.records().backup_runs = None),
-        ("OldRecord", |shard| {
-            let pod = shard.pods[2].clone();
-            let all = &mut shard.records().poolers;
-            let (_, record) = all
-                .iter_mut()
-                .find(|(_, record)| record.id == id(&pod))
-                .unwrap();
-            record.updated = "2026-11-22T00:00:00Z".parse().ok();
-        }),
-        ("NotConfirmed", |shard| {
-            let pod = shard.pods[2].clone();
-            shard.poolers().pods.remove(pod.as_str());
-        }),
-        ("NotConfirmed", |shard| {
-            let (pod, cohort) = (shard.pods[2].clone(), shard.pods.clone());
-            shard.say(&pod, 0, &cohort, 1, |_| {});
-        }),
-        ("AttemptsSpent", |shard| {
-            let key = Key::new(Kind::Pod, NAMESPACE, &shard.pods[2]);
-            let body = shard.bed.objects.get_mut(&key).unwrap();
-            body["metadata"]["annotations"][labels::QUARANTINE_ATTEMPT] =
-                ATTEMPTS.to_string().into();
-        }),
-        ("Young", |shard| {
-            let key = Key::new(Kind::Pod, NAMESPACE, &shard.pods[2]);
-            let body = shard.bed.objects.get_mut(&key).unwrap();
-            body["metadata"]["creationTimestamp"] = "2026-11-23T23:58:00Z".into();
-        }),
-        ("Leaving", |shard| {
-            let key = Key::new(Kind::Pod, NAMESPACE, &shard.pods[2]);
-            let body = shard.bed.objects.get_mut(&key).unwrap();
-            body["metadata"]["deletionTimestamp"] = "2026-11-24T00:00:00Z".into();
-        }),
-    ];
-    for (reason, change) in table {
-        let mut shard = Shard::new();
-        shard.quarantine(2);
-        change(&mut shard);
-        shard.shard_acts();
-        assert_eq!(
-            shard.reason("PoolerQuarantined"),
-            *reason,
-            "{}",
-            shard.status()
-        );
-        assert_eq!(shard.status()["disruption"], Value::Null, "{reason}");
-        assert!(shard.deleted().is_empty());
-        assert!(shard.shard_acts().is_empty(), "{reason}: told once");
-        if *reason == "Young" {
-            assert_eq!(shard.wake(), "2026-11-24T00:01:00Z".parse().ok());
-        }
-    }
-}
-
-/// The leader is never wiped, whatever its record says; and of two that gave up, one goes.
-#[test]
-fn never_the_leader_and_never_two() {
-    let mut shard = Shard::new();
-    shard.quarantine(0);
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"], Value::Null);
-    assert!(shard.deleted().is_empty());
-    let mut shard = Shard::new();
-    shard.quarantine(1);
-    shard.quarantine(2);
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"]["pod"], shard.pods[1].as_str());
-    assert_eq!(shard.deleted().len(), 1);
-}
-
-/// A cohort that never lets it go: after a while its volume is given up on, not wiped.
-#[test]
-fn a_volume_whose_pooler_is_still_counted_stays() {
-    let mut shard = Shard::new();
-    let pod = shard.pods[2].clone();
-    shard.quarantine(2);
-    shard.shard_acts();
-    shard
-        .bed
-        .objects
-        .remove(&Key::new(Kind::Pod, NAMESPACE, &pod));
-    shard.poolers().pods.remove(pod.as_str());
-    shard.shard_acts();
-    shard.record(&pod, |record| record.lifecycle = Lifecycle::Shutdown);
-    shard.shard_acts();
-    let bound = shard.wake().unwrap();
-    shard.bed.now = bound;
-    shard.shard_acts();
-    assert_eq!(shard.status()["disruption"], Value::Null);
-    assert!(shard.deleted().is_empty());
-    let claims: BTreeMap<_, _> = shard
-        .bed
-        .objects
-        .iter()
-        .filter(|(key, _)| key.kind == Kind::PersistentVolumeClaim)
-        .collect();
-    assert!(claims.keys().any(|key| key.name.contains(&pod)));
 }

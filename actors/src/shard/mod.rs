@@ -21,6 +21,8 @@ pub mod objects;
 pub mod pooler_health;
 pub mod postgres_config;
 pub mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 pub mod quorum;
 pub mod secrets;
 pub mod settings;
