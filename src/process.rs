@@ -139,6 +139,8 @@ impl Process {
             call_deadline: Timing::from(args.lease_duration).write,
             variables: environment.defaults.clone(),
             image_strategy: args.image_update_strategy.into(),
+            stores: args.topology_stores,
+            data_plane: args.data_plane,
             hooks,
         };
         let engine = Engine::start(clients, leadership.clone(), settings, io).await?;

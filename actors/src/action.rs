@@ -1,13 +1,16 @@
 //! What a decision asks for. An action leaves no choice to whoever executes it (`design.md` 2).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::effects::dataplane::Call;
 use crate::object::{Desired, Key};
 use crate::status::Obstacle;
+use crate::topology::known::Testimony;
 
 /// Who a write is made as (`api.md` 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -129,6 +132,23 @@ pub enum Action {
         /// See [`Action::events`].
         events: Vec<Event>,
     },
+    /// Events that tell of something that was written elsewhere than in the API server. They are news: of those that wait,
+    /// later ones replace earlier ones.
+    Announce {
+        /// The object that they are about.
+        key: Key,
+        /// UID as observed.
+        uid: Box<str>,
+        /// See [`Action::events`].
+        events: Vec<Event>,
+    },
+    /// Live question whether a pod of the namespace has an address; the answer tells that much and no more.
+    Seek {
+        /// The namespace, and the address as a name.
+        key: Key,
+        /// The address.
+        address: IpAddr,
+    },
     /// Live read; the answer enters the store like an event.
     Read {
         /// What.
@@ -145,6 +165,8 @@ pub enum Slot {
     Status,
     /// A read, which may run beside a status write.
     Read,
+    /// Events alone.
+    News,
 }
 
 /// How soon an action is served when there are more than the window admits.
@@ -170,7 +192,8 @@ impl Action {
             | Action::Metadata { key, .. }
             | Action::Expand { key, .. } => (key, Slot::Content),
             Action::Status { key, .. } => (key, Slot::Status),
-            Action::Read { key } => (key, Slot::Read),
+            Action::Read { key } | Action::Seek { key, .. } => (key, Slot::Read),
+            Action::Announce { key, .. } => (key, Slot::News),
         }
     }
 
@@ -184,7 +207,10 @@ impl Action {
             | Action::Generate { .. }
             | Action::Metadata { .. }
             | Action::Expand { .. } => Urgency::Content,
-            Action::Status { .. } | Action::Read { .. } => Urgency::Housekeeping,
+            Action::Status { .. }
+            | Action::Read { .. }
+            | Action::Seek { .. }
+            | Action::Announce { .. } => Urgency::Housekeeping,
         }
     }
 
@@ -210,6 +236,7 @@ impl Action {
         match self {
             Action::Generate { events, .. }
             | Action::Metadata { events, .. }
+            | Action::Announce { events, .. }
             | Action::Status { events, .. } => events,
             _ => &[],
         }
@@ -226,7 +253,7 @@ impl Action {
 
     /// True unless the action only reads.
     pub const fn writes(&self) -> bool {
-        !matches!(self, Action::Read { .. })
+        !matches!(self, Action::Read { .. } | Action::Seek { .. })
     }
 
     /// The verb, for people.
@@ -243,6 +270,8 @@ impl Action {
             Action::Expand { .. } => "expand",
             Action::Status { .. } => "write status",
             Action::Read { .. } => "read",
+            Action::Seek { .. } => "seek",
+            Action::Announce { .. } => "announce",
         }
     }
 }
@@ -273,8 +302,12 @@ pub struct Decision<S> {
     pub obstacles: Vec<Obstacle>,
     /// What was asked of volumes and cannot be done, or not while their pods run.
     pub volumes: Vec<Obstacle>,
+    /// Calls to pods of the data plane, by name of the pod (ShardActor only). One that is under way is not made again.
+    pub calls: Vec<(Box<str>, Call)>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
+    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: what it told before stays.
+    pub testimony: Option<Testimony>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
 }
@@ -290,7 +323,9 @@ impl<S> Decision<S> {
             wants: Vec::new(),
             obstacles: Vec::new(),
             volumes: Vec::new(),
+            calls: Vec::new(),
             undecided: false,
+            testimony: None,
             inputs: Vec::new(),
         }
     }

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Recipe};
 use crate::effects::certificate::{self, Material};
+use crate::effects::links::Poolers;
 use crate::entry::{Entry, Watched};
 use crate::object::{Desired, Key, Kind};
 use crate::room::{ActorId, Observed, PoolReport};
-use crate::status::State;
+use crate::shard::decide::State;
 use crate::store::{Reference, Trouble};
+use crate::topology::known::Known;
 use crate::{pool, shard};
 
 /// Namespace of everything.
@@ -47,6 +49,10 @@ pub struct Bed {
     pub troubles: BTreeMap<Key, Trouble>,
     /// What pools report.
     pub reports: BTreeMap<(Box<str>, Box<str>), PoolReport>,
+    /// What is known of the cluster's topology.
+    pub topology: Option<Rc<Known>>,
+    /// What the links to its pods tell; `None`: switched off.
+    pub poolers: Option<Poolers>,
     /// The time.
     pub now: Timestamp,
     version: u64,
@@ -96,6 +102,8 @@ impl Bed {
             binds_at_once: false,
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
+            topology: None,
+            poolers: None,
             now: start(),
             version: 1,
         }
@@ -153,6 +161,8 @@ impl Bed {
             templates: Vec::new(),
             served: BTreeSet::new(),
             wants: self.reports.clone(),
+            topology: self.topology.clone(),
+            poolers: self.poolers.clone(),
         }
     }
 
@@ -265,7 +275,7 @@ impl Bed {
                 self.shard["status"] = status.clone();
                 self.shard["metadata"]["resourceVersion"] = self.version.to_string().into();
             }
-            Action::Read { .. } => {}
+            Action::Read { .. } | Action::Seek { .. } | Action::Announce { .. } => {}
         }
     }
 

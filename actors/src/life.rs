@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::action::{Decision, Want};
 use crate::entry::Entry;
 use crate::history::History;
+use crate::object::{Key, Kind};
 use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
 use crate::supervisor::Exited;
 use crate::world::World;
@@ -27,7 +28,7 @@ const MAILBOX: usize = 16;
 pub(crate) const RETELL: Duration = Duration::from_millis(100);
 
 /// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
-const PACE: Duration = Duration::from_millis(40);
+pub(crate) const PACE: Duration = Duration::from_millis(40);
 
 /// The same while actions queue for the server: what is decided meanwhile would only wait longer, or be replaced.
 const PACE_AT_MOST: Duration = Duration::from_millis(250);
@@ -132,8 +133,15 @@ impl<R: Room> Life<R> {
             undecided: decision.undecided,
             stalled: None,
         });
+        if let Some(testimony) = decision.testimony {
+            self.world.testify(&self.id, testimony);
+        }
         for planned in decision.actions {
             self.world.submit(&self.id, planned);
+        }
+        for (pod, call) in decision.calls {
+            let pod = Key::new(Kind::Pod, &observed.me.key().namespace, &pod);
+            self.world.call(&self.id, &pod, call);
         }
         self.state = decision.state;
         let again = (!told).then(|| now.saturating_add(RETELL).unwrap_or(now));

@@ -1,9 +1,16 @@
 //! Metrics are read from living state at scrape time, so nothing stale remains after a deletion (`lessons.md` L-MET-03).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::certificate_facts;
+use crate::entry::Entry;
+use crate::labels;
 use crate::object::Kind;
+use crate::shard::members::Role;
+use crate::status::text;
 use crate::store::Store;
 use crate::world::World;
 
@@ -29,6 +36,69 @@ pub struct Sample {
     pub labels: Vec<(&'static str, String)>,
     /// Value.
     pub value: f64,
+}
+
+/// Operations on topology stores and how they may end.
+const REQUESTS: [(&str, &[&str]); 4] = [
+    ("read", &["ok", "lost"]),
+    ("create", WRITE_CODES),
+    ("update", WRITE_CODES),
+    ("delete", WRITE_CODES),
+];
+const WRITE_CODES: &[&str] = &["ok", "conflict", "unknown", "not_leader"];
+
+/// Requests to topology stores.
+#[derive(Debug, Default)]
+pub struct Requests {
+    ended: BTreeMap<(&'static str, &'static str), u64>,
+    took: BTreeMap<&'static str, Duration>,
+}
+
+impl Requests {
+    /// Counts a request that ended.
+    pub fn count(&mut self, operation: &'static str, code: &'static str, took: Duration) {
+        *self.ended.entry((operation, code)).or_default() += 1;
+        *self.took.entry(operation).or_default() += took;
+    }
+
+    /// All of them, those that never happened too.
+    fn samples(&self) -> Vec<Sample> {
+        let sample = |name, help, labels, value| Sample {
+            name,
+            help,
+            kind: SampleKind::Counter,
+            labels,
+            value,
+        };
+        let mut samples = Vec::new();
+        for (operation, codes) in REQUESTS {
+            for code in codes {
+                let ended = self.ended.get(&(operation, *code));
+                samples.push(sample(
+                    "multigres_operator_topology_requests_total",
+                    "Requests to topology stores that ended",
+                    vec![
+                        ("operation", operation.to_owned()),
+                        ("code", (*code).to_owned()),
+                    ],
+                    ended.copied().unwrap_or_default() as f64,
+                ));
+            }
+        }
+        for (operation, _) in REQUESTS
+            .into_iter()
+            .filter(|(_, codes)| *codes == WRITE_CODES)
+        {
+            let took = self.took.get(operation);
+            samples.push(sample(
+                "multigres_operator_topology_request_seconds_total",
+                "Time that writes to topology stores took",
+                vec![("operation", operation.to_owned())],
+                took.map_or(0.0, Duration::as_secs_f64),
+            ));
+        }
+        samples
+    }
 }
 
 fn gauge(
@@ -84,6 +154,23 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
                     labels,
                     1.0,
                 ));
+                let known = world.topology(&entry.uid).unwrap_or_default();
+                if let Some(reachable) = &known.reachable {
+                    samples.push(gauge(
+                        "multigres_operator_topology_reachable",
+                        "1 while every topology store of a cluster is read and followed",
+                        named("name"),
+                        f64::from(u8::from(reachable.holds())),
+                    ));
+                }
+                if let Some(held) = &known.held {
+                    samples.push(gauge(
+                        "multigres_operator_topology_held",
+                        "1 while topology records of a cluster are wrong and left alone; its condition names them",
+                        named("name"),
+                        f64::from(u8::from(!held.is_empty())),
+                    ));
+                }
             }
             Kind::Cell => {
                 for (state, field) in [
@@ -109,11 +196,113 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
                     named("shard"),
                     value,
                 ));
+                samples.extend(data_plane(world, entry, &status));
             }
             _ => {}
         }
     }
     samples.extend(certificates(&store));
+    samples.extend(world.topology_requests.borrow().samples());
+    samples.extend(links(world));
+    samples
+}
+
+/// What is known of a shard's poolers and backups. Missing is no sample, never a default number (`lessons.md` L-MET-02).
+fn data_plane(world: &World, shard: &Entry, status: &Value) -> Vec<Sample> {
+    let key = shard.key();
+    let labels = || {
+        let cluster = shard.label(labels::CLUSTER).unwrap_or_default();
+        vec![
+            ("cluster", cluster.to_owned()),
+            ("shard", key.name.to_string()),
+            ("namespace", key.namespace.to_string()),
+        ]
+    };
+    let mut samples = Vec::new();
+    for (role, name, help) in [
+        (
+            Role::Primary,
+            "multigres_operator_shard_primaries",
+            "Poolers of a shard that lead under the highest decided rule",
+        ),
+        (
+            Role::Quarantined,
+            "multigres_operator_quarantined_pods",
+            "Poolers of a shard that gave up",
+        ),
+    ] {
+        let roles = status.get("podRoles").and_then(Value::as_object);
+        if let Some(roles) = roles {
+            let those = roles.values().filter(|word| *word == role.word());
+            samples.push(gauge(name, help, labels(), those.count() as f64));
+        }
+    }
+    for (pod, lag) in world.links.borrow().lags(&shard.uid) {
+        let mut labels = labels();
+        labels.push(("pod", pod.to_string()));
+        samples.push(gauge(
+            "multigres_operator_replication_lag_bytes",
+            "Bytes of WAL that a replica has not received yet",
+            labels,
+            lag as f64,
+        ));
+    }
+    let ended: Option<jiff::Timestamp> = text(status, "lastBackupTime").parse().ok();
+    if let Some(ended) = ended {
+        samples.push(gauge(
+            "multigres_operator_last_backup_timestamp_seconds",
+            "End of the newest complete backup of a shard, as a Unix time",
+            labels(),
+            ended.as_second() as f64,
+        ));
+        samples.push(gauge(
+            "multigres_operator_last_backup_age_seconds",
+            "Age of the newest complete backup of a shard",
+            labels(),
+            world.clock.now().duration_since(ended).as_secs_f64(),
+        ));
+    }
+    samples
+}
+
+/// Calls to the data plane, and the health streams.
+fn links(world: &World) -> Vec<Sample> {
+    let links = world.links.borrow();
+    let (all, open) = links.streams();
+    let mut samples = vec![
+        gauge(
+            "multigres_operator_pooler_links",
+            "Pool pods that are followed",
+            Vec::new(),
+            all as f64,
+        ),
+        gauge(
+            "multigres_operator_pooler_streams_open",
+            "Pool pods whose health stream is open",
+            Vec::new(),
+            open as f64,
+        ),
+    ];
+    for ((method, code), count) in links.counts() {
+        let labels = || vec![("method", (*method).to_owned()), ("code", code.clone())];
+        for (name, help, value) in [
+            (
+                "multigres_operator_data_plane_calls_total",
+                "Calls to components of the data plane",
+                count.calls as f64,
+            ),
+            (
+                "multigres_operator_data_plane_call_seconds_total",
+                "Time until calls to components of the data plane were answered or given up",
+                count.time.as_secs_f64(),
+            ),
+        ] {
+            samples.push(Sample {
+                labels: labels(),
+                ..counter(name, help, value)
+            });
+        }
+    }
     samples
 }
 

@@ -12,10 +12,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::action::{Decision, Want};
+use crate::effects::links::Poolers;
 use crate::entry::Entry;
 use crate::object::{Key, Kind};
 use crate::status::Obstacle;
 use crate::store::{Reference, Trouble};
+use crate::topology::known::{Known, Records, shard_of};
 
 /// Who an actor is: the UID of its custom resource and, for a pool, its name and cell. A resource that is deleted and made
 /// again has another UID, so it never meets its predecessor's state.
@@ -27,6 +29,8 @@ pub struct ActorId {
     pub uid: Box<str>,
     /// Pool and cell, for a PoolActor.
     pub pool: Option<(Box<str>, Box<str>)>,
+    /// The TopologyActor of a MultigresCluster.
+    pub topology: bool,
 }
 
 impl ActorId {
@@ -36,6 +40,15 @@ impl ActorId {
             kind,
             uid: uid.into(),
             pool: None,
+            topology: false,
+        }
+    }
+
+    /// The actor of a cluster's topology.
+    pub fn topology(cluster: &str) -> Self {
+        Self {
+            topology: true,
+            ..Self::custom(Kind::MultigresCluster, cluster)
         }
     }
 
@@ -45,6 +58,7 @@ impl ActorId {
             kind: Kind::Shard,
             uid: shard.into(),
             pool: Some((pool.into(), cell.into())),
+            topology: false,
         }
     }
 
@@ -52,6 +66,7 @@ impl ActorId {
     pub const fn room(&self) -> &'static str {
         match (self.kind, &self.pool) {
             (_, Some(_)) => "PoolActor",
+            _ if self.topology => "TopologyActor",
             (Kind::MultigresCluster, _) => "ClusterActor",
             (Kind::TopoServer, _) => "TopoServerActor",
             (Kind::Cell, _) => "CellActor",
@@ -88,6 +103,10 @@ pub struct Observed {
     pub served: BTreeSet<Kind>,
     /// What pools want, and pools whose actor is stalled with the reason (ShardActor only).
     pub wants: BTreeMap<(Box<str>, Box<str>), PoolReport>,
+    /// What is known of the cluster's topology; `None`: this operator does not look at topologies.
+    pub topology: Option<Rc<Known>>,
+    /// What its poolers say (ShardActor only); `None`: this operator does not talk to the data plane.
+    pub poolers: Option<Poolers>,
 }
 
 /// What a PoolActor tells its ShardActor: the newest state, never a delta.
@@ -123,6 +142,18 @@ impl Observed {
             .binary_search_by(|entry| entry.key().cmp(key))
             .ok()
             .and_then(|index| self.group.get(index))
+    }
+
+    /// What the topology says of our own shard; `None`: nothing yet, or this operator does not look at topologies.
+    pub fn records(&self) -> Option<&Rc<Records>> {
+        let shard = shard_of(&self.me)?;
+        self.topology.as_ref()?.shards.get(&shard)
+    }
+
+    /// Is this cell's record in the topology, as far as workloads have to wait for it?
+    pub fn registered(&self, cell: &str) -> bool {
+        let known = self.topology.as_ref();
+        known.is_none_or(|known| known.cells.contains(cell))
     }
 
     /// The template of this name.

@@ -11,6 +11,7 @@ use crate::life::{ExitNotice, RETELL};
 use crate::object::Kind;
 use crate::room::{ActorId, Inspect, PoolReport, Report, Stop, Wake};
 use crate::status::{self, Condition};
+use crate::topology::known::Known;
 use crate::world::World;
 
 /// See the module.
@@ -42,6 +43,17 @@ impl Stub {
             if !self.world.tell(&self.id, Report { from, report }) {
                 ctx.run_later(RETELL, |stub, ctx| stub.tell(ctx));
             }
+            return;
+        }
+        if self.id.topology {
+            // The status is the ClusterActor's.
+            let before = self.world.topology(&self.id.uid).unwrap_or_default();
+            let known = Known {
+                stalled: Some(self.reason.clone()),
+                cells: before.cells.clone(),
+                ..Known::default()
+            };
+            self.world.publish(&self.id.uid, known);
             return;
         }
         let Some(observed) = self.world.snapshot(&self.id) else {

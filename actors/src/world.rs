@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -9,11 +10,16 @@ use serde::Serialize;
 
 use crate::action::{Action, Planned};
 use crate::clock::Clock;
+use crate::effects::dataplane::Call;
 use crate::effects::executor::Executor;
+use crate::effects::links::Links;
+use crate::effects::topologies::Door;
 use crate::findings::Findings;
+use crate::metric::Requests;
 use crate::object::{Key, Kind};
 use crate::room::{ActorId, Inspect, Observed, Report, Stop, Wake};
-use crate::store::{Reference, Store};
+use crate::store::{Group, Reference, Store};
+use crate::topology::known::{Known, Testimony};
 
 /// Called before each decision with the actor, its resource and the incarnation; for tests that force a panic.
 pub type DecisionHook = Arc<dyn Fn(&ActorId, &Key, u64) + Send + Sync>;
@@ -60,6 +66,9 @@ impl Inbox {
     }
 }
 
+/// An object that was read live, and whether it exists.
+type Live = (Key, Option<bool>);
+
 /// Where an actor sits.
 pub struct Seat {
     /// Number of lives this seat has seen.
@@ -80,6 +89,8 @@ pub struct World {
     pub store: RefCell<Store>,
     /// Lanes to the API server.
     pub executor: RefCell<Executor>,
+    /// Links to the data plane.
+    pub links: RefCell<Links>,
     /// The time.
     pub clock: Clock,
     /// See [`Hooks`].
@@ -98,19 +109,32 @@ pub struct World {
     /// Coalesced and refused changes of actors that are gone: the counts of the process never fall.
     past: Cell<(u64, u64)>,
     referrers: RefCell<BTreeMap<ActorId, BTreeSet<Key>>>,
+    /// What it takes to open topology stores; `None`: this operator does not look at topologies.
+    pub stores: Option<Door>,
+    /// Requests to topology stores since the process started.
+    pub topology_requests: RefCell<Requests>,
+    /// What TopologyActors tell, by UID of the MultigresCluster.
+    topologies: RefCell<BTreeMap<Box<str>, Rc<Known>>>,
+    /// What live reads of TopologyActors found and they have not taken in yet.
+    live: RefCell<BTreeMap<ActorId, Vec<Live>>>,
+    /// What ShardActors tell the TopologyActor of their cluster, by UID of the Shard.
+    testimonies: RefCell<BTreeMap<Box<str>, Rc<Testimony>>>,
 }
 
 impl World {
     /// A world in which nothing is known.
     pub fn new(
         executor: Executor,
+        links: Links,
         clock: Clock,
         hooks: Hooks,
         defaults: crds::resolve::OperatorDefaults,
+        stores: Option<Door>,
     ) -> Self {
         Self {
             store: RefCell::default(),
             executor: RefCell::new(executor),
+            links: RefCell::new(links),
             clock,
             hooks,
             defaults,
@@ -121,6 +145,11 @@ impl World {
             inboxes: RefCell::default(),
             past: Cell::default(),
             referrers: RefCell::default(),
+            stores,
+            topology_requests: RefCell::default(),
+            topologies: RefCell::default(),
+            live: RefCell::default(),
+            testimonies: RefCell::default(),
         }
     }
 
@@ -165,14 +194,104 @@ impl World {
             Vec::new()
         };
         Some(Observed {
-            me,
             group,
             troubles,
             references,
             templates,
             served: self.served.borrow().clone(),
             wants: BTreeMap::new(),
+            topology: self.topology_of(store.group_of(me.key())?, &store),
+            me,
+            poolers: (*id == ActorId::custom(Kind::Shard, &id.uid))
+                .then(|| self.links.borrow().of_shard(&id.uid))
+                .flatten(),
         })
+    }
+
+    /// The UID of the MultigresCluster of a group.
+    fn cluster_of(group: &Group, store: &Store) -> Option<Box<str>> {
+        let key = Key::new(Kind::MultigresCluster, &group.0, &group.1);
+        store.get(&key).map(|cluster| cluster.uid.clone())
+    }
+
+    /// What is known of a cluster's topology; as good as nothing before its actor told.
+    fn topology_of(&self, group: &Group, store: &Store) -> Option<Rc<Known>> {
+        self.stores.as_ref()?;
+        let cluster = Self::cluster_of(group, store);
+        Some(
+            cluster
+                .and_then(|cluster| self.topology(&cluster))
+                .unwrap_or_default(),
+        )
+    }
+
+    /// What the TopologyActor of a MultigresCluster with this UID told last.
+    pub fn topology(&self, cluster: &str) -> Option<Rc<Known>> {
+        self.topologies.borrow().get(cluster).cloned()
+    }
+
+    /// A live read of a TopologyActor found out whether an object exists; `None`: nobody knows.
+    pub fn answer(&self, id: &ActorId, key: &Key, exists: Option<bool>) {
+        let mut live = self.live.borrow_mut();
+        live.entry(id.clone())
+            .or_default()
+            .push((key.clone(), exists));
+    }
+
+    /// Takes out what was found.
+    pub fn live_answers(&self, id: &ActorId) -> Vec<Live> {
+        self.live.borrow_mut().remove(id).unwrap_or_default()
+    }
+
+    /// A TopologyActor tells what is known now. Whom a difference concerns is woken at once.
+    pub fn publish(&self, cluster: &str, known: Known) {
+        let before = self.topology(cluster);
+        if before.as_deref() == Some(&known) {
+            return;
+        }
+        let before = before.unwrap_or_default();
+        let store = self.store.borrow();
+        let Some(me) = store.by_uid(cluster).cloned() else {
+            return;
+        };
+        let concerned = known.concerns(&before);
+        let mut topologies = self.topologies.borrow_mut();
+        topologies.insert(cluster.into(), Rc::new(known));
+        drop(topologies);
+        let group = store.group_of(me.key()).map(|group| store.group(group));
+        drop(store);
+        for entry in group.iter().flatten() {
+            if concerned.contains(entry) {
+                let id = ActorId::custom(entry.key().kind, &entry.uid);
+                self.wake(&id, me.key());
+            }
+        }
+    }
+
+    /// A ShardActor tells of its poolers. The newest replaces what it told before; nothing is woken for the same again.
+    pub fn testify(&self, shard: &ActorId, testimony: Testimony) {
+        let known = self.testimonies.borrow().get(&shard.uid).cloned();
+        if known.is_some_and(|known| *known == testimony) {
+            return;
+        }
+        let mut testimonies = self.testimonies.borrow_mut();
+        testimonies.insert(shard.uid.clone(), Rc::new(testimony));
+        drop(testimonies);
+        let store = self.store.borrow();
+        let me = store.by_uid(&shard.uid).cloned();
+        let cluster = me.as_ref().and_then(|me| {
+            let group = store.group_of(me.key())?;
+            Self::cluster_of(group, &store)
+        });
+        drop(store);
+        if let (Some(me), Some(cluster)) = (me, cluster) {
+            self.wake(&ActorId::topology(&cluster), me.key());
+        }
+    }
+
+    /// What the ShardActor of a Shard with this UID told last.
+    pub fn testimony(&self, shard: &str) -> Option<Rc<Testimony>> {
+        self.testimonies.borrow().get(shard).cloned()
     }
 
     /// Marks `key` dirty for an actor and wakes it. Who has no seat looks at everything when it takes one.
@@ -220,6 +339,12 @@ impl World {
         // The resource may be gone: what is asked for it is then a cluster of its own.
         let group = group.unwrap_or_else(|| ("".into(), (&*id.uid).into()));
         self.executor.borrow_mut().submit(id, group, planned);
+    }
+
+    /// Calls a pod of the data plane; the answer is in the actor's next snapshot.
+    pub fn call(&self, id: &ActorId, pod: &Key, call: Call) {
+        let now = self.clock.now();
+        self.links.borrow_mut().call(id, pod, call, now);
     }
 
     /// The pools of a shard that have a seat.
@@ -291,6 +416,13 @@ impl World {
         self.referrers.borrow_mut().remove(id);
         self.executor.borrow_mut().forget(id);
         self.findings.borrow_mut().forget(id);
+        if id.pool.is_none() {
+            self.testimonies.borrow_mut().remove(&id.uid);
+        }
+        if id.topology {
+            self.topologies.borrow_mut().remove(&id.uid);
+            self.live.borrow_mut().remove(id);
+        }
         self.trim_references();
     }
 

@@ -96,7 +96,8 @@ fn stores(observed: &Observed, cell: &crds::Cell) -> Option<Waits> {
         return Some(Waits::Topology);
     }
     let local = topology::local(observed, &observed.me.uid, cell);
-    local
-        .is_some_and(|store: Topology| !store.usable())
-        .then_some(Waits::LocalTopology)
+    if local.is_some_and(|store: Topology| !store.usable()) {
+        return Some(Waits::LocalTopology);
+    }
+    (!observed.registered(&cell.spec.name)).then_some(Waits::Topology)
 }

@@ -54,6 +54,13 @@ pub fn decide(
             resolved
         }
     };
+    let stalled = plan.observed.topology.as_ref();
+    if let Some(reason) = stalled.and_then(|known| known.stalled.clone()) {
+        plan.obstacles.push(Obstacle {
+            reason: "ActorStalled",
+            message: format!("{reason}; edit the resource to try again"),
+        });
+    }
     plan.refusals();
     let computed = status::compute(&plan, &wanted, resolved.as_ref(), waits.as_deref());
     plan.conclude(computed)
@@ -201,6 +208,8 @@ mod tests {
             templates: Vec::new(),
             served: BTreeSet::new(),
             wants: BTreeMap::new(),
+            topology: None,
+            poolers: None,
         };
         let defaults = OperatorDefaults {
             images: ComponentImages::compiled(&BTreeMap::new()),

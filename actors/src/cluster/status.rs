@@ -76,6 +76,7 @@ pub fn compute(
     }
     let mut fields = Map::new();
     let mut news = Vec::new();
+    topology(plan, &mut conditions, &mut news);
     fields.insert("cells".into(), cells(plan, wanted));
     fields.insert("databases".into(), databases(plan, wanted));
     if let Some(resolved) = resolved {
@@ -105,6 +106,41 @@ pub fn compute(
         ask_again: found.ask_again,
         kept,
     }
+}
+
+/// What is told of the topology. Before it was looked at in this life, what was told last stays.
+fn topology(
+    plan: &Plan<'_, State>,
+    conditions: &mut Vec<Condition>,
+    news: &mut Vec<(&'static str, Event)>,
+) {
+    const REACHABLE: &str = "TopologyReachable";
+    const HELD: &str = "TopologyRecordsHeld";
+    let Some(known) = &plan.observed.topology else {
+        return;
+    };
+    let before = |kind| Condition::told_before(&plan.observed.me, kind);
+    if let Some(reachable) = known.reachable.clone().or_else(|| before(REACHABLE)) {
+        if !reachable.holds() {
+            let reason = if known.alarming {
+                "TopoConnectFailed"
+            } else {
+                "TopologyWaiting"
+            };
+            let event = Event {
+                reason: reason.to_owned(),
+                message: reachable.message().to_owned(),
+                warning: known.alarming,
+            };
+            news.push((REACHABLE, event));
+        }
+        conditions.push(reachable);
+    }
+    conditions.extend(match &known.held {
+        None => before(HELD),
+        Some(held) if held.is_empty() => None,
+        Some(held) => Some(Condition::new(HELD, true, "LeftAlone", held.join("; "))),
+    });
 }
 
 /// The event that tells of a decision about images.

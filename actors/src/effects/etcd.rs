@@ -37,8 +37,8 @@ const QUEUE: usize = 64;
 /// Material of a TLS connection, PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Authority of the servers' certificates.
-    pub ca: Vec<u8>,
+    /// Authority of the servers' certificates; `None`: those that the system trusts.
+    pub ca: Option<Vec<u8>>,
     /// Certificate and key of this client.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -299,7 +299,10 @@ fn options(access: &Access) -> ConnectOptions {
     let Some(tls) = &access.tls else {
         return options;
     };
-    let mut given = TlsOptions::new().ca_certificate(Certificate::from_pem(&tls.ca));
+    let mut given = match &tls.ca {
+        Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
+        None => TlsOptions::new().with_native_roots(),
+    };
     if let Some((certificate, key)) = &tls.client {
         given = given.identity(Identity::from_pem(certificate, key));
     }

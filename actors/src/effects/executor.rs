@@ -1,5 +1,6 @@
 //! The one place that writes to the API server. Decisions come in as actions; answers go back as observations.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,11 +210,13 @@ impl Attempt {
             }
         }
         let result = match result {
-            // Unknown outcome: look before anything else is decided.
-            Err(Failure::Lost(why)) => match self.read(job.planned.action.lane().0).await {
-                Ok(found) => Ok(found),
-                Err(_) => Err(Failure::Lost(why)),
-            },
+            // Unknown outcome: look before anything else is decided. A question was not about the object of that name.
+            Err(Failure::Lost(why)) if !matches!(job.planned.action, Action::Seek { .. }) => {
+                match self.read(job.planned.action.lane().0).await {
+                    Ok(found) => Ok(found),
+                    Err(_) => Err(Failure::Lost(why)),
+                }
+            }
             other => other,
         };
         Answer {
@@ -325,6 +328,13 @@ impl Attempt {
                 self.settle(key, sent).await
             }
             Action::Read { key } => self.read(key).await,
+            Action::Seek { key, address } => self.seek(key, *address).await,
+            Action::Announce { key, uid, events } => {
+                for (number, event) in events.iter().enumerate() {
+                    self.tell(key, uid, event, number).await;
+                }
+                Ok(Found::Nothing)
+            }
         }
     }
 
@@ -351,6 +361,29 @@ impl Attempt {
             Err(Failure::Refused { code: 404, .. }) => Ok(Found::Gone),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Is there a pod with this address?
+    async fn seek(&self, key: &Key, address: IpAddr) -> Result<Found, Failure> {
+        #[derive(serde::Deserialize)]
+        struct List {
+            items: Vec<serde::de::IgnoredAny>,
+        }
+        let pods = Kind::Pod.path(Some(&key.namespace), None);
+        let call = Call {
+            method: "GET",
+            path: format!("{pods}?fieldSelector=status.podIP%3D{address}&limit=1"),
+            content_type: "",
+            body: Vec::new(),
+        };
+        let body = self.api.call(call).await?;
+        let list: List = serde_json::from_slice(&body)
+            .map_err(|error| Failure::Unusable(format!("unreadable list of pods: {error}")))?;
+        Ok(if list.items.is_empty() {
+            Found::Gone
+        } else {
+            Found::Nothing
+        })
     }
 
     async fn generate(

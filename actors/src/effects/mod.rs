@@ -6,7 +6,9 @@ pub mod etcd;
 pub mod executor;
 pub mod kubernetes;
 pub mod lanes;
+pub mod links;
 mod parcel;
+pub mod topologies;
 pub mod window;
 
 /// A gRPC error in words: its code, its message and the causes below, each once.

@@ -39,6 +39,8 @@ pub struct Entry {
     pub generation: i64,
     /// A deletion timestamp is set.
     pub deleting: bool,
+    /// Of a MultigresCluster or a pod: when it was made, by the API server's clock.
+    pub created: Option<jiff::Timestamp>,
     /// UID of the controlling owner.
     pub owner: Option<Box<str>>,
     /// The hash of what was applied last, as the object says.

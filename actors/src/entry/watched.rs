@@ -39,6 +39,7 @@ struct SlimMetadata {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    creation_timestamp: Option<String>,
     deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
@@ -48,17 +49,15 @@ struct SlimMetadata {
 
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let slim = SlimMetadata::deserialize(deserializer)?;
-    let deletion_timestamp = slim
-        .deletion_timestamp
-        .and_then(|text| text.parse().ok())
-        .map(Time);
+    let time = |text: Option<String>| text.and_then(|text| text.parse().ok()).map(Time);
     Ok(ObjectMeta {
         name: slim.name,
         namespace: slim.namespace,
         uid: slim.uid,
         resource_version: slim.resource_version,
         generation: slim.generation,
-        deletion_timestamp,
+        creation_timestamp: time(slim.creation_timestamp),
+        deletion_timestamp: time(slim.deletion_timestamp),
         labels: slim.labels,
         annotations: slim.annotations,
         owner_references: slim.owner_references,
@@ -213,6 +212,9 @@ impl Watched {
                 .unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
+            created: matches!(kind, Kind::MultigresCluster | Kind::Pod)
+                .then(|| meta.creation_timestamp.map(|time| time.0))
+                .flatten(),
             owner: owners
                 .iter()
                 .find(|o| o.controller == Some(true))

@@ -6,12 +6,13 @@ use actix::prelude::*;
 use jiff::Timestamp;
 
 use super::Supervisor;
-use crate::action::Planned;
+use crate::action::{Action, Planned};
 use crate::covers;
 use crate::effects::executor::{Answer, Found};
 use crate::effects::kubernetes::Failure;
 use crate::entry::Entry;
 use crate::findings::Finding;
+use crate::links;
 use crate::object::{Desired, Key, Kind};
 use crate::room::ActorId;
 
@@ -36,7 +37,18 @@ impl Supervisor {
         let users = !answer.job.planned.action.writes() && !held;
         let put = answer.job.planned.action.puts();
         let result = std::mem::replace(&mut answer.result, Ok(Found::Nothing));
+        if id.topology && !answer.job.planned.action.writes() {
+            let exists = match &result {
+                Ok(Found::Gone) => Some(false),
+                Ok(_) => Some(true),
+                Err(_) => None,
+            };
+            self.world.answer(&id, &key, exists);
+        }
         match result {
+            // Whether it exists was asked, for the sake of its topology record: whose it is does not matter here.
+            _ if id.topology && key.kind == Kind::Pod => {}
+            _ if matches!(answer.job.planned.action, Action::Announce { .. }) => {}
             Ok(Found::Object(entry)) if users && referred => {
                 let mut store = self.world.store.borrow_mut();
                 store.succeed(&key);
@@ -67,6 +79,9 @@ impl Supervisor {
                     self.read_again(&answer, now, ctx);
                 }
             }
+        }
+        if users && referred && links::is_identity(&key) {
+            self.reidentify(&key);
         }
         self.world.executor.borrow_mut().finish(&answer);
         let mut interested = self.world.referrers(&key);

@@ -7,6 +7,7 @@ use actix::prelude::*;
 use super::Supervisor;
 use crate::cluster::certificates;
 use crate::entry::Entry;
+use crate::links;
 use crate::object::{Key, Kind, MANAGED_BY};
 use crate::room::ActorId;
 use crate::store::Change;
@@ -34,6 +35,11 @@ impl Supervisor {
         };
         if key.kind.is_custom() {
             self.seat(&entry, ctx);
+        }
+        if key.kind == Kind::Pod {
+            self.dial(&entry);
+        } else if links::is_identity(key) {
+            self.reidentify(key);
         }
         let mut ids = self.concerned(&entry);
         if key.kind == Kind::Cell && before.is_none_or(|old| old.generation != entry.generation) {
@@ -100,6 +106,21 @@ impl Supervisor {
             let pools = shards.flat_map(|shard| self.world.pools_of(&shard.uid));
             ids.extend(pools.collect::<Vec<_>>());
         }
+        if matches!(
+            key.kind,
+            Kind::MultigresCluster
+                | Kind::Cell
+                | Kind::Shard
+                | Kind::StatefulSet
+                | Kind::PersistentVolumeClaim
+                | Kind::Pod
+        ) {
+            // Where its stores are, and what its records stand for.
+            let of = store.group_of(key);
+            let cluster = of.map(|of| Key::new(Kind::MultigresCluster, &of.0, &of.1));
+            let cluster = cluster.and_then(|cluster| store.get(&cluster));
+            ids.extend(cluster.map(|cluster| ActorId::topology(&cluster.uid)));
+        }
         if key.kind == Kind::TopoServer {
             ids.extend(self.neighbours(key, &[Kind::Cell, Kind::Shard]));
         }
@@ -133,7 +154,8 @@ impl Supervisor {
         // A claim that policy keeps has no owner; the shard that looks at it asks.
         let asker = match owner {
             None if key.kind == Kind::PersistentVolumeClaim && known.owner.is_none() => {
-                self.concerned(&known).into_iter().next()
+                let concerned = self.concerned(&known).into_iter();
+                concerned.filter(|id| !id.topology).min()
             }
             owner => owner,
         };
@@ -160,6 +182,11 @@ impl Supervisor {
         }
         if key.kind.is_custom() {
             self.end(key.kind, &known.uid);
+        }
+        if key.kind == Kind::Pod {
+            self.world.links.borrow_mut().forget(key);
+        } else if links::is_identity(key) {
+            self.reidentify(key);
         }
         for id in concerned.iter().filter(|id| id.uid != known.uid) {
             self.world.wake(id, key);

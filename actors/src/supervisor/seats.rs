@@ -12,6 +12,7 @@ use crate::life::{ExitNotice, Life};
 use crate::object::Kind;
 use crate::room::{ActorId, Inspect, Report, Room, Stop, Wake};
 use crate::stub::Stub;
+use crate::topology::TopologyActor;
 use crate::world::{Seat, World};
 
 /// First wait before a restart.
@@ -47,6 +48,9 @@ impl Supervisor {
         let mut wanted = BTreeSet::from([ActorId::custom(kind, &entry.uid)]);
         if kind == Kind::Shard {
             wanted.extend(crate::pool::seats(entry));
+        }
+        if kind == Kind::MultigresCluster && self.world.stores.is_some() {
+            wanted.insert(ActorId::topology(&entry.uid));
         }
         for id in self
             .actors_of(kind, &entry.uid)
@@ -92,6 +96,14 @@ impl Supervisor {
                 take_seat(Stub::new(id.clone(), reason, world, exit), lives)
             }
             (_, Some(_)) => take_seat(life::<crate::pool::PoolRoom>(id, lives, world, exit), lives),
+            (Kind::MultigresCluster, _) if id.topology => {
+                // Such an id exists only where stores are looked at.
+                let Some(door) = self.world.stores.clone() else {
+                    return;
+                };
+                let actor = TopologyActor::new(id.clone(), lives, world, door, exit);
+                take_seat(actor, lives)
+            }
             (Kind::MultigresCluster, _) => take_seat(
                 life::<crate::cluster::ClusterRoom>(id, lives, world, exit),
                 lives,

@@ -77,6 +77,30 @@ pub struct DesiredCell {
 }
 
 impl DesiredCell {
+    /// From the spec of a Cell; for `store_of` see [`Desired::of`].
+    pub fn of(spec: &crds::CellSpec, store_of: &impl Fn(&str) -> String) -> Self {
+        let own = spec.topo_server.as_ref();
+        let external = own.and_then(|own| own.external.as_ref());
+        let given_root = match (external, own.and_then(|own| own.etcd.as_ref())) {
+            (Some(external), _) => external.root_path.clone(),
+            (None, Some(etcd)) => etcd.root_path.clone(),
+            (None, None) if own.is_none() => Some(spec.global_topo_server.root_path.clone()),
+            _ => None,
+        };
+        let servers = match (external, own) {
+            (Some(external), _) => external.endpoints.clone(),
+            (None, Some(_)) => vec![store_of(&spec.name)],
+            (None, None) => vec![spec.global_topo_server.address.clone()],
+        };
+        Self {
+            name: spec.name.clone(),
+            servers,
+            root: given_root
+                .filter(|root| !root.is_empty())
+                .unwrap_or_else(|| format!("/multigres/{}", spec.name)),
+        }
+    }
+
     /// True when the record says nothing else.
     pub fn matches(&self, record: &wire::Cell) -> bool {
         self.name == record.name && self.same_place(record)
@@ -186,7 +210,7 @@ impl Desired {
         let mut unusable = Vec::new();
         let mut desired = Desired::default();
         for spec in &resolved.cells {
-            let cell = cell(spec, &store_of);
+            let cell = DesiredCell::of(spec, &store_of);
             if cell.root.contains("cells/") || cell.root.contains("poolers/") {
                 unusable.push(Unusable::Root(cell.root.clone()));
             }
@@ -212,29 +236,6 @@ impl Desired {
         } else {
             Err(unusable)
         }
-    }
-}
-
-fn cell(spec: &crds::CellSpec, store_of: &impl Fn(&str) -> String) -> DesiredCell {
-    let own = spec.topo_server.as_ref();
-    let external = own.and_then(|own| own.external.as_ref());
-    let given_root = match (external, own.and_then(|own| own.etcd.as_ref())) {
-        (Some(external), _) => external.root_path.clone(),
-        (None, Some(etcd)) => etcd.root_path.clone(),
-        (None, None) if own.is_none() => Some(spec.global_topo_server.root_path.clone()),
-        _ => None,
-    };
-    let servers = match (external, own) {
-        (Some(external), _) => external.endpoints.clone(),
-        (None, Some(_)) => vec![store_of(&spec.name)],
-        (None, None) => vec![spec.global_topo_server.address.clone()],
-    };
-    DesiredCell {
-        name: spec.name.clone(),
-        servers,
-        root: given_root
-            .filter(|root| !root.is_empty())
-            .unwrap_or_else(|| format!("/multigres/{}", spec.name)),
     }
 }
 

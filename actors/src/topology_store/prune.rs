@@ -5,6 +5,7 @@
 //! the one thing it stands for is read live; then one write is sent, at the version that was judged. One at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub struct Facts<'a> {
     pub desired: &'a Desired,
     /// Names of all pods of the cluster, terminating ones too.
     pub pods: &'a BTreeSet<Box<str>>,
+    /// Addresses of all pods of the cluster.
+    pub addresses: &'a BTreeSet<IpAddr>,
     /// Pods whose node object is gone too: their processes cannot live.
     pub nodes_gone: &'a BTreeSet<Box<str>>,
     /// Pool pods wanted, by shard.
@@ -48,6 +51,9 @@ pub struct Facts<'a> {
     pub cells: &'a BTreeSet<Box<str>>,
     /// Cells that have pods.
     pub inhabited: &'a BTreeSet<Box<str>>,
+    /// Cells that left the specification and whose record points at a store into which nobody may look: not ours, and not named
+    /// by the user any more.
+    pub strangers: &'a BTreeSet<Box<str>>,
     /// Shards that still have volumes.
     pub volumes: &'a BTreeSet<ShardId>,
 }
@@ -57,6 +63,8 @@ pub struct Facts<'a> {
 pub enum Subject {
     /// This pod must not exist.
     Pod(Box<str>),
+    /// No pod of the namespace must have this address.
+    Address(IpAddr),
     /// The MultigresCluster must not name this cell, and its Cell resource must not exist.
     Cell(Box<str>),
     /// The MultigresCluster must not name this database.

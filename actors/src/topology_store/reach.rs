@@ -18,6 +18,8 @@ pub struct Reach<'a> {
     pub view: &'a View,
     /// Its members, in the order in which they are tried.
     pub members: &'a [Peer],
+    /// What keeps it from being dialled, or may keep it from being trusted, with the remedy.
+    pub lacks: Option<String>,
 }
 
 /// The verdict.
@@ -33,10 +35,9 @@ pub struct Verdict {
 
 /// Judges the stores of a cluster created at `created`.
 pub fn judge(stores: &[Reach<'_>], created: Timestamp, now: Timestamp) -> Verdict {
-    let silent: Vec<String> = stores
+    let silent: Vec<&Reach<'_>> = stores
         .iter()
         .filter(|store| !store.view.complete())
-        .map(Reach::words)
         .collect();
     if silent.is_empty() {
         return Verdict {
@@ -61,22 +62,35 @@ pub fn judge(stores: &[Reach<'_>], created: Timestamp, now: Timestamp) -> Verdic
     } else {
         "Waiting"
     };
+    // While it waits, its members come up one by one: one text for the whole way.
+    let words = silent.iter().map(|store| match reason {
+        "Waiting" if store.lacks.is_none() => format!("waiting for {}", store.name()),
+        _ => store.words(),
+    });
+    let words: Vec<String> = words.collect();
     Verdict {
-        condition: Condition::new("TopologyReachable", false, reason, silent.join("; ")),
+        condition: Condition::new("TopologyReachable", false, reason, words.join("; ")),
         alarming: reason == "Unreachable",
         wake: young.filter(|_| reason == "Waiting"),
     }
 }
 
 impl Reach<'_> {
-    /// Which store, since when, and what was tried.
-    fn words(&self) -> String {
-        let store = self.cell.map_or_else(
+    fn name(&self) -> String {
+        self.cell.map_or_else(
             || "the global topology store".to_owned(),
             |cell| format!("the topology store of cell {cell}"),
-        );
+        )
+    }
+
+    /// Which store, since when, and what was tried.
+    fn words(&self) -> String {
+        let store = self.name();
         if self.members.is_empty() {
-            return format!("{store} has no member to be reached at");
+            return match &self.lacks {
+                Some(what) => format!("{store} is not dialled: {what}"),
+                None => format!("{store} has no member to be reached at"),
+            };
         }
         let addresses: Vec<&str> = self.members.iter().map(|member| &*member.address).collect();
         let since = self
@@ -87,8 +101,10 @@ impl Reach<'_> {
         let since = since.map_or_else(String::new, |at| {
             format!(" since {}", at.strftime("%Y-%m-%dT%H:%M:%SZ"))
         });
+        let hint = self.lacks.as_ref();
+        let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
         format!(
-            "{store} has not answered{since}, tried at {}",
+            "{store} has not answered{since}, tried at {}{hint}",
             addresses.join(", ")
         )
     }
@@ -118,10 +134,12 @@ mod tests {
             cell: None,
             view: &view,
             members: &members,
+            lacks: None,
         };
         let text = "the global topology store has not answered since 1970-01-01T00:00:30Z, tried at 10.0.0.1:2379, 10.0.0.2:2379";
         let young = judge(&[store()], at(0), at(50));
-        assert_eq!(young.condition, condition(false, "Waiting", text));
+        let waiting = "waiting for the global topology store";
+        assert_eq!(young.condition, condition(false, "Waiting", waiting));
         assert!(!young.alarming);
         assert_eq!(young.wake, Some(at(120)));
         let old = judge(&[store()], at(0), at(120));
@@ -146,11 +164,13 @@ mod tests {
                     cell: None,
                     view: good,
                     members: &[],
+                    lacks: None,
                 },
                 Reach {
                     cell: Some("zone1"),
                     view: bad,
                     members: &[],
+                    lacks: None,
                 },
             ]
         };

@@ -84,14 +84,16 @@ fn poolers(
                 });
                 continue;
             };
-            if facts.pods.contains(pod) || facts.answering.contains(&pooler.id) {
+            // Names of pods are in small letters; the domain name system does not mind.
+            let pod = pod.to_ascii_lowercase();
+            if facts.pods.contains(pod.as_str()) || facts.answering.contains(&pooler.id) {
                 continue;
             }
             let candidate = |value, reason, patience| Candidate {
                 cell: store_of(views, cell),
                 key,
                 version: seen.version,
-                subject: Subject::Pod(pod.into()),
+                subject: Subject::Pod(pod.as_str().into()),
                 patience,
                 reason,
                 value,
@@ -103,7 +105,7 @@ fn poolers(
                     SECOND_LOOK,
                 ));
             } else if !shutdown {
-                match edit::mark_dead(&seen.value, now, facts.nodes_gone.contains(pod)) {
+                match edit::mark_dead(&seen.value, now, facts.nodes_gone.contains(pod.as_str())) {
                     Ok(value) => dying.entry(&pooler.shard).or_default().push(candidate(
                         Some(value),
                         "its pod is gone",
@@ -156,20 +158,29 @@ fn processes(facts: &Facts<'_>, views: &Views) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for (cell, view) in each_cell(views) {
         for (path, seen, _, process) in view.processes(cell) {
-            let Some(pod) = identity::pod_of(&process.hostname, facts.namespace) else {
-                continue;
+            let subject = match identity::address_of(&process.hostname) {
+                Some(address) if facts.addresses.contains(&address) => continue,
+                Some(address) => Subject::Address(address),
+                None => {
+                    let Some(pod) = identity::pod_of(&process.hostname, facts.namespace) else {
+                        continue;
+                    };
+                    let pod = pod.to_ascii_lowercase();
+                    if facts.pods.contains(pod.as_str()) {
+                        continue;
+                    }
+                    Subject::Pod(pod.into())
+                }
             };
-            if !facts.pods.contains(pod) {
-                candidates.push(Candidate {
-                    cell: store_of(views, cell),
-                    key: path.under(view.root()).into(),
-                    version: seen.version,
-                    subject: Subject::Pod(pod.into()),
-                    patience: LEFTOVER,
-                    reason: "its pod is gone",
-                    value: None,
-                });
-            }
+            candidates.push(Candidate {
+                cell: store_of(views, cell),
+                key: path.under(view.root()).into(),
+                version: seen.version,
+                subject,
+                patience: LEFTOVER,
+                reason: "its pod is gone",
+                value: None,
+            });
         }
     }
     candidates
@@ -262,6 +273,10 @@ fn cells(facts: &Facts<'_>, views: &Views, held: &mut Vec<Held>) -> Vec<Candidat
             Ok(_) if facts.cells.contains(cell) => Some(format!("Cell {cell} still exists")),
             Ok(_) if listed => Some(format!(
                 "a database still lists cell {cell}, or cannot be read"
+            )),
+            Ok(_) if facts.strangers.contains(cell) => Some(format!(
+                "cell {cell} left the specification, and its store is none that is looked into: delete the record by hand \
+                 when nothing of the cell is left"
             )),
             Ok(_) if live || facts.inhabited.contains(cell) => {
                 Some(format!("cell {cell} still has poolers"))

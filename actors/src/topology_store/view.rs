@@ -67,6 +67,11 @@ impl View {
         self.revision.is_some()
     }
 
+    /// The revision up to which everything is known; `None` before the first complete read.
+    pub const fn revision(&self) -> Option<i64> {
+        self.revision
+    }
+
     /// A complete read at `revision`. Returns true when the store's history is not the one we knew: its revision went back.
     pub fn replace(&mut self, revision: i64, items: impl IntoIterator<Item = Item>) -> bool {
         let rewound = self.revision.is_some_and(|known| revision < known);

@@ -1,114 +1,20 @@
 //! The store effect against a real etcd process.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use actors::effects::etcd::{Access, DEADLINE, Event, Report, Source, Store, Tls, Written};
 use actors::effects::executor::Leadership;
 use actors::topology_store::Write;
 use actors::topology_store::view::Item;
-use control_plane::Binaries;
-use etcd_client::{Client, CompactionOptions};
+use etcd_client::CompactionOptions;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::certificates::Authority;
+use crate::process::{Etcd, free_port};
 use crate::{find, next};
 
 const ROOT: &str = "/multigres/global";
-
-/// An etcd of one member; it ends with the test.
-struct Etcd {
-    child: Child,
-    folder: PathBuf,
-    client: u16,
-    peer: u16,
-    tls: Vec<String>,
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn spawn(folder: &Path, client: u16, peer: u16, tls: &[String]) -> Child {
-    let program = Binaries::locate()
-        .expect("the control plane is built")
-        .path("etcd");
-    let scheme = if tls.is_empty() { "http" } else { "https" };
-    let client = format!("{scheme}://127.0.0.1:{client}");
-    let peer = format!("http://127.0.0.1:{peer}");
-    Command::new(program)
-        .arg(format!("--data-dir={}", folder.join("data").display()))
-        .args(["--name=m", "--unsafe-no-fsync=true", "--log-level=error"])
-        .arg(format!("--listen-client-urls={client}"))
-        .arg(format!("--advertise-client-urls={client}"))
-        .arg(format!("--listen-peer-urls={peer}"))
-        .arg(format!("--initial-advertise-peer-urls={peer}"))
-        .arg(format!("--initial-cluster=m={peer}"))
-        .args(tls)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Etcd {
-    fn start(name: &str) -> Self {
-        Self::with(name, |_| Vec::new())
-    }
-
-    fn with(name: &str, tls: impl Fn(&Path) -> Vec<String>) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("multigres-etcd-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let tls = tls(&folder);
-        let (client, peer) = (free_port(), free_port());
-        Self {
-            child: spawn(&folder, client, peer, &tls),
-            folder,
-            client,
-            peer,
-            tls,
-        }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.client)
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn start_again(&mut self) {
-        self.child = spawn(&self.folder, self.client, self.peer, &self.tls);
-    }
-
-    /// A client of the test's own, once the process answers.
-    async fn client(&self) -> Client {
-        let mut client = Client::connect([self.endpoint()], None).await.unwrap();
-        let answers = async {
-            while client.status().await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(crate::PATIENCE, answers)
-            .await
-            .expect("etcd does not start");
-        client
-    }
-}
 
 fn leader() -> watch::Receiver<Leadership> {
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(3600);
@@ -440,17 +346,24 @@ async fn mutual_tls_with_a_client_certificate_and_not_without() {
     let ca = authority.pem().into_bytes();
     let client = authority.leaf("operator");
     let with = Tls {
-        ca: ca.clone(),
+        ca: Some(ca.clone()),
         client: Some((client.certificate.into_bytes(), client.key.into_bytes())),
     };
     let (_store, mut reports) = open(&[etcd.endpoint()], Some(with.clone()), 8);
     read(&mut reports).await;
     assert_eq!(format!("{with:?}"), "Tls(..)", "keys are not printed");
-    let (_store, mut reports) = open(&[etcd.endpoint()], Some(Tls { ca, client: None }), 8);
+    let (_store, mut reports) = open(
+        &[etcd.endpoint()],
+        Some(Tls {
+            ca: Some(ca),
+            client: None,
+        }),
+        8,
+    );
     let (_, error) = lost(&mut reports).await;
     assert!(!error.is_empty());
     let other = Tls {
-        ca: Authority::new().pem().into_bytes(),
+        ca: Some(Authority::new().pem().into_bytes()),
         client: None,
     };
     let (_store, mut reports) = open(&[etcd.endpoint()], Some(other), 8);

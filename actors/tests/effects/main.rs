@@ -10,6 +10,9 @@
 mod certificates;
 mod dataplane;
 mod etcd;
+#[path = "../etcd/mod.rs"]
+mod process;
+mod seek;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actors::clock::Clock;
 use actors::object::{Key, Kind};
 use actors::operator::{
-    Handle, Hooks, ImageStrategy, Inspection, Leadership, Settings, start_with,
+    Dialer, Handle, Hooks, ImageStrategy, Inspection, Leadership, Settings, start_with,
 };
 use actors::supervisor::Inflow;
 use serde_json::Value;
@@ -31,8 +31,12 @@ pub struct Bed {
     pub server: Arc<Server>,
     pub travel: watch::Sender<Travel>,
     pub hooks: Hooks,
+    /// What stands in for the data plane; none: the operator does not look for one.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// The environment of the next process.
     pub variables: BTreeMap<String, String>,
+    /// Topology stores are looked at; such a test needs real time.
+    pub stores: bool,
     began: Instant,
     dice: std::cell::Cell<u64>,
 }
@@ -69,7 +73,9 @@ impl Bed {
             server,
             travel: watch::channel(Travel::default()).0,
             hooks: Hooks::default(),
+            dialer: None,
             variables: BTreeMap::new(),
+            stores: false,
             began: Instant::now(),
             dice: std::cell::Cell::new(seed),
         }
@@ -123,6 +129,8 @@ impl Bed {
             variables: self.variables.clone(),
             image_strategy: ImageStrategy::default(),
             call_deadline: DEADLINE,
+            stores: self.stores,
+            dialer: self.dialer.clone(),
             io: tokio::runtime::Handle::current(),
             hooks: self.hooks.clone(),
         };

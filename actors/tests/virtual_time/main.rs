@@ -12,11 +12,14 @@
 mod bed;
 mod controllers;
 mod faults;
+mod fleet;
 mod histories;
 mod invariants;
 mod leadership;
 mod merge;
 mod pace;
+#[path = "../etcd/mod.rs"]
+mod process;
 mod requests;
 mod server;
 mod shapes;
@@ -27,8 +30,10 @@ mod bring_up;
 mod edits;
 mod images;
 mod lessons;
+mod poolers;
 mod rebuild;
 mod references;
 mod restarts;
+mod topology;
 mod volumes;
 mod waiting_reads;

@@ -184,6 +184,8 @@ impl Installed {
             .clone()
             .unwrap_or_else(|| self.kubeconfig.clone());
         env.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
+        // Nothing answers in the topology pods of kwok by itself; a test that brings an etcd along says so by an override.
+        env.push(("TOPOLOGY_STORES".to_owned(), "false".to_owned()));
         let log = self.dir.join("logs").join(format!("{pod}.log"));
         let mut args: Vec<String> = self
             .args
@@ -197,6 +199,8 @@ impl Installed {
                 Some(&format!("127.0.0.1:{}", self.slot.port()?)),
             );
         }
+        // Pods run nothing here; who puts something in their place says so.
+        set(&mut args, "--data-plane", Some("false"));
         OperatorProcess::start(binary, &pod, args, env, log, overrides)
     }
 
