@@ -48,15 +48,11 @@ pub fn render(
     let mut all = Vec::new();
     if resolved.internal_tls {
         for component in COMPONENTS {
-            let identity = certificate_name(component, &owner.name, &owner.namespace);
+            let identity = certificate_name(component, owner.name, owner.namespace);
             let mut names = vec![identity.clone()];
             if component == "multigateway" {
                 // Gateways call each other with the one server name they have for poolers (`workloads.md` T44).
-                names.push(certificate_name(
-                    "multipooler",
-                    &owner.name,
-                    &owner.namespace,
-                ));
+                names.push(certificate_name("multipooler", owner.name, owner.namespace));
             }
             let usages: &[&str] = if component == OPERATOR {
                 &["client auth"]
@@ -71,7 +67,7 @@ pub fn render(
     if let Some(name) = &resolved.cert_common_name {
         let rest = name.strip_prefix("db.").map(str::to_owned);
         let names: Vec<String> = std::iter::once(name.clone()).chain(rest).collect();
-        let secret = public_secret(&owner.name);
+        let secret = public_secret(owner.name);
         all.push(certificate(
             owner,
             issuance,
@@ -89,12 +85,12 @@ pub fn secrets(owner: &Owner, resolved: &ResolvedCluster) -> Vec<Needed> {
     let components = COMPONENTS.iter().filter(|_| resolved.internal_tls);
     let mut needed: Vec<Needed> = components
         .map(|component| {
-            let name = certificate_name(component, &owner.name, &owner.namespace);
+            let name = certificate_name(component, owner.name, owner.namespace);
             Needed::issued(name, PAIR_AND_CA)
         })
         .collect();
     if resolved.cert_common_name.is_some() {
-        needed.push(Needed::issued(public_secret(&owner.name), PAIR));
+        needed.push(Needed::issued(public_secret(owner.name), PAIR));
     }
     needed
 }
