@@ -1,0 +1,272 @@
+//! A cluster whose data plane answers: real etcds, and poolers, coordinators, gateways and admin of the stand-in.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use actors::proto::clustermetadata::Multipooler;
+use cluster::introspection::Inspector;
+use cluster::topology::{Topology, members};
+use cluster::{Bed, HEALTHY, NAMESPACE, PASSWORD, pass};
+use control_plane::{OperatorProcess, chart, wait};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
+use prost::Message;
+use standin::net::fault::Faults;
+use standin::net::pod::PodSpec;
+
+use crate::ONE;
+
+/// Longest time until a record that somebody deleted is back.
+const SOON: Duration = Duration::from_secs(1);
+/// Longest time from the return of a topology until the status says so.
+const BACK: Duration = Duration::from_secs(5);
+const CELL: &str = "cells/zone-a/Cell";
+const DATABASE: &str = "databases/postgres/Database";
+/// `SHUTDOWN` of a pooler's record.
+const SHUTDOWN: i32 = 4;
+
+struct Scene {
+    bed: Bed,
+    operator: OperatorProcess,
+    topology: Topology,
+    /// The pool pods by UID: none is exchanged because a topology is away.
+    pods: BTreeSet<String>,
+}
+
+/// Figures 3, 4 and 7 of the data plane: a settled cluster is silent towards Kubernetes, etcd and poolers; records that
+/// somebody deletes are back at once; a topology that loses members, history or everything is followed again within seconds,
+/// and nobody living is marked dead meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_outlives_what_happens_to_its_topology() {
+    let _one = ONE.lock().await;
+    let scene = Scene::start().await;
+    scene.settled_is_silent().await;
+    for key in [CELL, DATABASE] {
+        scene.back_after_deletion(key, SOON).await;
+    }
+    scene.one_member_is_killed().await;
+    scene.all_members_are_killed().await;
+    scene.the_history_is_compacted().await;
+    scene.everything_is_wiped().await;
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let bed = Bed::start_with_data_plane("data-plane").await.unwrap();
+        let operator = bed.operator().await.unwrap();
+        bed.create("one", PASSWORD).await.unwrap();
+        bed.phase("one", "Healthy").await.unwrap();
+        let topology = Topology::of(bed.data_plane.as_ref().unwrap()).unwrap();
+        let pods = pool(&bed).await;
+        assert!(pods.len() > 1, "{pods:?}");
+        topology.led(pods.len()).await.unwrap();
+        Self {
+            bed,
+            operator,
+            topology,
+            pods,
+        }
+    }
+
+    fn members(&self) -> Vec<std::sync::Arc<PodSpec>> {
+        members(self.bed.data_plane.as_ref().unwrap())
+    }
+
+    fn crash(&self, members: &[std::sync::Arc<PodSpec>], crash: bool) {
+        let faults = &self.bed.data_plane.as_ref().unwrap().faults;
+        for member in members {
+            let fault = Faults {
+                crash,
+                ..Faults::default()
+            };
+            faults.set(&member.key(), fault);
+        }
+    }
+
+    async fn settled_is_silent(&self) {
+        let inspector = Inspector::new(&self.bed.plane).await.unwrap();
+        inspector.settled(&self.operator).await.unwrap();
+        let fleet = self.bed.data_plane.as_ref().unwrap();
+        let audit = self.bed.plane.audit();
+        // The last status of a bring-up may be under way to the poolers' watchers.
+        pass(Duration::from_secs(5)).await.unwrap();
+        let mark = audit.settle().await.unwrap();
+        let calls = fleet.calls().rpc();
+        let revision = self.topology.revision().await.unwrap();
+        let lines = self.operator.log_lines().unwrap().len();
+        pass(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(self.topology.revision().await.unwrap(), revision);
+        assert_eq!(fleet.calls().rpc(), calls, "calls to components");
+        audit.settle().await.unwrap();
+        let noise = audit.writes(mark, &chart::user()).unwrap();
+        assert!(noise.is_empty(), "{noise:#?}");
+        let noise = audit.events(mark, &chart::user()).unwrap();
+        assert!(noise.is_empty(), "{noise:#?}");
+        assert_eq!(self.operator.log_lines().unwrap().len(), lines, "log lines");
+    }
+
+    /// Deletes a record and waits until it is there again.
+    async fn back_after_deletion(&self, key: &str, within: Duration) {
+        let what = format!("the deletion of {key}");
+        wait::quietly(&what, BACK, async || {
+            // A client that had a member which is gone is dialled anew.
+            Ok(self.topology.store.delete(key).await.ok())
+        })
+        .await
+        .unwrap();
+        let deleted = Instant::now();
+        self.topology.key(key, within).await.unwrap();
+        let after = deleted.elapsed();
+        println!("{key} is back after {after:?}");
+        assert!(after <= within, "{key} is back after {after:?}");
+    }
+
+    /// Waits for `TopologyReachable` of the cluster.
+    async fn reachable(&self, status: &str, within: Duration) {
+        let started = Instant::now();
+        let clusters = self.bed.clusters();
+        let mut last = None;
+        let what = format!("TopologyReachable to be {status}");
+        let met = wait::until(&what, within, async || {
+            last = self
+                .bed
+                .condition(&clusters, "one", "TopologyReachable")
+                .await?;
+            let met = last.as_ref().is_some_and(|(is, _, _)| is == status);
+            Ok(met.then_some(()))
+        });
+        let met = met.await;
+        assert!(met.is_ok(), "{met:?}; it is {last:?}");
+        println!(
+            "TopologyReachable is {status} after {:?}",
+            started.elapsed()
+        );
+    }
+
+    /// No pod was exchanged, and no record of a pooler says that it is dead.
+    async fn nobody_was_taken_for_dead(&self) {
+        assert_eq!(pool(&self.bed).await, self.pods);
+        for (key, value) in self.topology.poolers().await.unwrap() {
+            let record = Multipooler::decode(value.as_slice()).unwrap();
+            let status = record.lifecycle_status.map(|lifecycle| lifecycle.status);
+            assert_ne!(status, Some(SHUTDOWN), "{key}");
+        }
+    }
+
+    async fn one_member_is_killed(&self) {
+        // The operator follows one member, whichever it is.
+        for member in self.members() {
+            self.crash(std::slice::from_ref(&member), true);
+            self.back_after_deletion(DATABASE, BACK).await;
+            self.reachable("True", BACK).await;
+            self.crash(std::slice::from_ref(&member), false);
+            self.member_is_ready(&member.name).await;
+        }
+        self.bed.phase("one", "Healthy").await.unwrap();
+        self.nobody_was_taken_for_dead().await;
+    }
+
+    async fn member_is_ready(&self, name: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.bed.plane.client(), NAMESPACE);
+        wait::object(pods, name, "a ready member", HEALTHY, ready)
+            .await
+            .unwrap();
+    }
+
+    async fn all_members_are_killed(&self) {
+        let members = self.members();
+        self.crash(&members, true);
+        self.reachable("False", BACK * 2).await;
+        // Longer than the second look at a pooler that seems to be gone.
+        pass(Duration::from_secs(12)).await.unwrap();
+        assert_eq!(pool(&self.bed).await, self.pods);
+        self.crash(&members, false);
+        self.topology_answers().await;
+        self.reachable("True", BACK).await;
+        self.back_after_deletion(CELL, SOON).await;
+        self.bed.phase("one", "Healthy").await.unwrap();
+        self.nobody_was_taken_for_dead().await;
+    }
+
+    async fn topology_answers(&self) {
+        wait::until("the topology to answer", HEALTHY, async || {
+            Ok(self.topology.revision().await.ok())
+        })
+        .await
+        .unwrap();
+    }
+
+    /// The operator hangs while more happens than its watch can hold, and the history of that is compacted.
+    async fn the_history_is_compacted(&self) {
+        let store = &self.topology.store;
+        self.operator.pause().unwrap();
+        for number in 0..1_000 {
+            let key = format!("noise/{}", number % 10);
+            store.put(&key, vec![b'x'; 2_048]).await.unwrap();
+        }
+        for number in 0..10 {
+            store.delete(&format!("noise/{number}")).await.unwrap();
+        }
+        store.delete(DATABASE).await.unwrap();
+        store.compact().await.unwrap();
+        self.operator.resume().unwrap();
+        self.topology.key(DATABASE, BACK).await.unwrap();
+        self.reachable("True", BACK).await;
+        self.back_after_deletion(CELL, SOON).await;
+        self.nobody_was_taken_for_dead().await;
+    }
+
+    /// All members lose their volumes: the history begins anew, with lower revisions.
+    async fn everything_is_wiped(&self) {
+        let client = self.bed.plane.client();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, NAMESPACE);
+        let members = self.members();
+        self.crash(&members, true);
+        let now = DeleteParams::default().grace_period(0);
+        for member in &members {
+            let claim = member.claim.as_deref().unwrap();
+            claims.delete(claim, &now).await.unwrap();
+            pods.delete(&member.name, &now).await.unwrap();
+        }
+        for member in &members {
+            let (claim, old) = (member.claim.as_deref().unwrap(), &member.uid);
+            let other = |pod: &Pod| pod.uid().as_ref() != Some(old);
+            wait::object(pods.clone(), &member.name, "another pod", HEALTHY, other)
+                .await
+                .unwrap();
+            let kept = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_none();
+            wait::object(claims.clone(), claim, "another volume", HEALTHY, kept)
+                .await
+                .unwrap();
+        }
+        self.crash(&members, false);
+        self.topology_answers().await;
+        let back = Instant::now();
+        for key in [CELL, DATABASE] {
+            self.topology.key(key, BACK).await.unwrap();
+        }
+        println!("a new history has its records after {:?}", back.elapsed());
+        self.reachable("True", BACK).await;
+        self.nobody_was_taken_for_dead().await;
+    }
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// UIDs of the pool pods.
+async fn pool(bed: &Bed) -> BTreeSet<String> {
+    let pods: Api<Pod> = Api::namespaced(bed.plane.client(), NAMESPACE);
+    let pool = ListParams::default().labels("app.kubernetes.io/component=shard-pool");
+    let pods = pods.list(&pool).await.unwrap();
+    pods.into_iter().filter_map(|pod| pod.uid()).collect()
+}
