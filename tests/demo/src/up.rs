@@ -213,6 +213,7 @@ async fn finish(client: &Client, state: &State, start: Instant) -> anyhow::Resul
         start.elapsed().as_secs_f64()
     );
     println!("export KUBECONFIG={}", state.kubeconfig.display());
+    println!("kubectl get shards -o wide");
     Ok(())
 }
 
