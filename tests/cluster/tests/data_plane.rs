@@ -109,8 +109,8 @@ impl Scene {
     /// Deletes a record and waits until it is there again.
     async fn back_after_deletion(&self, key: &str, within: Duration) {
         let what = format!("the deletion of {key}");
-        wait::quietly(&what, BACK, async || {
-            // A client that had a member which is gone is dialled anew.
+        wait::quietly(&what, HEALTHY, async || {
+            // A client of a member that is gone, or has no leader, is dialled anew.
             Ok(self.topology.store.delete(key).await.ok())
         })
         .await

@@ -42,20 +42,20 @@ async fn the_ledger_tells_on_broken_hands() {
     hand.whole().await;
 
     let names = hand.names().await;
-    hand.write();
+    hand.write().await;
     hand.delete(&names[..1], false).await;
     hand.whole().await;
     let violations = hand.violations();
     assert!(violations.is_empty(), "one pod that goes: {violations:?}");
 
-    hand.write();
+    hand.write().await;
     hand.delete(&hand.names().await[..2], false).await;
     let shard = &hand.topology.shard;
     assert!(shard.read(|shard, _| shard.ledger.lost_quorum()));
     assert!(!shard.read(|shard, _| shard.ledger.lost_a_write()));
     hand.whole().await;
 
-    hand.write();
+    hand.write().await;
     hand.delete(&hand.names().await, true).await;
     let violations = hand.violations();
     let lost = shard.read(|shard, _| shard.ledger.lost_a_write());
@@ -96,9 +96,14 @@ impl Hand {
         self.bed.phase("three", "Healthy").await.unwrap();
     }
 
-    fn write(&self) {
-        let written = self.topology.shard.change(|shard, now| shard.write(now));
-        assert_eq!(written, Written::Acknowledged);
+    /// Writes, and waits until enough members have it: one that has just come back may not follow yet.
+    async fn write(&self) {
+        let shard = &self.topology.shard;
+        let before = shard.read(|shard, _| shard.ledger.acknowledged);
+        let written = shard.change(|shard, now| shard.write(now));
+        assert_ne!(written, Written::Refused);
+        let acknowledged = shard.until(|shard| (shard.ledger.acknowledged > before).then_some(()));
+        tokio::time::timeout(HEALTHY, acknowledged).await.unwrap();
     }
 
     /// Replicas first, the primary last.
