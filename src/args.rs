@@ -47,6 +47,12 @@ pub struct Args {
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Follow the processes in the pods, beyond what Kubernetes tells; false is for test beds whose pods are empty, and then
+    /// Healthy means no more than that pods are Ready
+    #[arg(long, env = "DATA_PLANE", default_value_t = true, action = ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true")]
+    pub data_plane: bool,
+
     /// When a new operator's default images reach running clusters
     #[arg(long, env = "IMAGE_UPDATE_STRATEGY", default_value = "immediate")]
     pub image_update_strategy: ImageUpdateStrategy,
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let args = parse(&[]).unwrap();
-        assert!(!args.leader_elect && args.metrics_secure);
+        assert!(!args.leader_elect && args.metrics_secure && args.data_plane);
         assert_eq!(args.lease_duration, Duration::from_secs(15));
         assert_eq!(args.metrics_bind_address, Bind::Any(8443));
         assert_eq!(args.health_probe_bind_address, Bind::Any(8081));

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 pub use actors::metric::Sample;
 pub use actors::operator::{Clients, Handle, Hooks, Inspection, Leadership, SampleKind};
+use actors::operator::{Dialer, Grpc};
 
 /// Stack of the actors' thread. Decisions are shallow; the pages are only used when touched.
 const STACK: usize = 2 * 1024 * 1024;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub image_strategy: actors::operator::ImageStrategy,
     /// Topology stores are followed and written.
     pub stores: bool,
+    /// Follow the data plane: the processes in the pods, beyond what Kubernetes tells.
+    pub data_plane: bool,
     /// Test hooks.
     pub hooks: Hooks,
 }
@@ -117,7 +120,9 @@ impl Engine {
             .stack_size(STACK)
             .spawn(move || {
                 let _end = end; // dropped when the thread ends, in a panic too
+                let grpc = || Arc::new(Grpc(io.clone())) as Arc<dyn Dialer>;
                 let settings = actors::operator::Settings {
+                    dialer: settings.data_plane.then(grpc),
                     namespace: settings.namespace,
                     identity: settings.identity,
                     call_deadline: settings.call_deadline,

@@ -140,6 +140,7 @@ impl Process {
             variables: environment.defaults.clone(),
             image_strategy: args.image_update_strategy.into(),
             stores: args.topology_stores,
+            data_plane: args.data_plane,
             hooks,
         };
         let engine = Engine::start(clients, leadership.clone(), settings, io).await?;

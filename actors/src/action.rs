@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::effects::dataplane::Call;
 use crate::object::{Desired, Key};
 use crate::status::Obstacle;
 use crate::topology::known::Testimony;
@@ -301,9 +302,11 @@ pub struct Decision<S> {
     pub obstacles: Vec<Obstacle>,
     /// What was asked of volumes and cannot be done, or not while their pods run.
     pub volumes: Vec<Obstacle>,
+    /// Calls to pods of the data plane, by name of the pod (ShardActor only). One that is under way is not made again.
+    pub calls: Vec<(Box<str>, Call)>,
     /// Of a pool: something that decides about its pods is not known yet, so no want says nothing.
     pub undecided: bool,
-    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: nothing new to tell.
+    /// Of a shard: what it tells the TopologyActor of its poolers; `None`: what it told before stays.
     pub testimony: Option<Testimony>,
     /// What was looked at, in words, for introspection.
     pub inputs: Vec<String>,
@@ -320,6 +323,7 @@ impl<S> Decision<S> {
             wants: Vec::new(),
             obstacles: Vec::new(),
             volumes: Vec::new(),
+            calls: Vec::new(),
             undecided: false,
             testimony: None,
             inputs: Vec::new(),

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Recipe};
 use crate::effects::certificate::{self, Material};
+use crate::effects::links::Poolers;
 use crate::entry::{Entry, Watched};
 use crate::object::{Desired, Key, Kind};
 use crate::room::{ActorId, Observed, PoolReport};
-use crate::status::State;
+use crate::shard::decide::State;
 use crate::store::{Reference, Trouble};
 use crate::topology::known::Known;
 use crate::{pool, shard};
@@ -48,6 +49,8 @@ pub struct Bed {
     pub reports: BTreeMap<(Box<str>, Box<str>), PoolReport>,
     /// What is known of the cluster's topology.
     pub topology: Option<Rc<Known>>,
+    /// What the links to its pods tell; `None`: switched off.
+    pub poolers: Option<Poolers>,
     /// The time.
     pub now: Timestamp,
     version: u64,
@@ -97,6 +100,7 @@ impl Bed {
             troubles: BTreeMap::new(),
             reports: BTreeMap::new(),
             topology: None,
+            poolers: None,
             now: start(),
             version: 1,
         }
@@ -152,6 +156,7 @@ impl Bed {
             served: BTreeSet::new(),
             wants: self.reports.clone(),
             topology: self.topology.clone(),
+            poolers: self.poolers.clone(),
         }
     }
 

@@ -58,6 +58,9 @@ pub const RENEWED_AT: &str = "multigres.com/renewed-at";
 /// Annotation of pods: hash over the Secrets with certificates that they mount.
 pub const TLS_HASH: &str = "multigres.com/tls-hash";
 
+/// Annotation of a pod that replaces a pooler that gave up: how many of its name were replaced in a row.
+pub const QUARANTINE_ATTEMPT: &str = "multigres.com/quarantine-attempt";
+
 /// The annotations that tell Prometheus to scrape a pool pod.
 pub const SCRAPE: [(&str, &str); 3] = [
     ("prometheus.io/scrape", "true"),

@@ -20,6 +20,7 @@ pub mod history;
 pub mod informers;
 pub mod labels;
 pub mod life;
+pub mod links;
 pub mod manifest;
 pub mod mend;
 pub mod metric;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::action::{Decision, Want};
 use crate::entry::Entry;
 use crate::history::History;
+use crate::object::{Key, Kind};
 use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
 use crate::supervisor::Exited;
 use crate::world::World;
@@ -126,6 +127,10 @@ impl<R: Room> Life<R> {
         }
         for planned in decision.actions {
             self.world.submit(&self.id, planned);
+        }
+        for (pod, call) in decision.calls {
+            let pod = Key::new(Kind::Pod, &observed.me.key().namespace, &pod);
+            self.world.call(&self.id, &pod, call);
         }
         self.state = decision.state;
         let again = (!told).then(|| now.saturating_add(RETELL).unwrap_or(now));

@@ -71,6 +71,26 @@ pub fn ownership(claim: &Entry, reference: Option<Value>, me: &str) -> Option<Va
     )
 }
 
+/// The same patch with one label more, unless the object carries it already.
+pub fn labelled(
+    observed: &Entry,
+    patch: Option<Value>,
+    (name, value): (&str, &str),
+) -> Option<Value> {
+    if observed.deleting || observed.label(name) == Some(value) {
+        return patch;
+    }
+    let mut patch = match patch {
+        Some(Value::Object(patch)) => patch,
+        _ => Map::new(),
+    };
+    let labels = patch.entry("labels").or_insert_with(|| json!({}));
+    if let Some(labels) = labels.as_object_mut() {
+        labels.insert(name.to_owned(), value.into());
+    }
+    guarded(observed, patch)
+}
+
 fn differing<'a>(
     wanted: Option<&Value>,
     observed: impl Fn(&str) -> Option<&'a str>,
@@ -161,6 +181,23 @@ mod tests {
         whole.annotations = Texts::default();
         whole.deleting = true;
         assert_eq!(metadata(&whole, &wanted, "me"), None);
+    }
+
+    #[test]
+    fn a_label_joins_what_else_is_patched() {
+        let role = (labels::ROLE, "PRIMARY");
+        let found = observed(Kind::Pod, &[("a", "1")], &json!([]));
+        let alone =
+            json!({"uid": "u", "resourceVersion": "7", "labels": {labels::ROLE: "PRIMARY"}});
+        assert_eq!(labelled(&found, None, role), Some(alone));
+        let wanted = desired(Kind::Pod, json!({"labels": {"a": "2"}}));
+        let both = labelled(&found, metadata(&found, &wanted, "me"), role).unwrap();
+        assert_eq!(both["labels"], json!({"a": "2", labels::ROLE: "PRIMARY"}));
+        let carries = observed(Kind::Pod, &[(labels::ROLE, "PRIMARY")], &json!([]));
+        assert_eq!(labelled(&carries, None, role), None);
+        let mut leaving = found;
+        leaving.deleting = true;
+        assert_eq!(labelled(&leaving, None, role), None);
     }
 
     #[test]

@@ -6,7 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::certificate_facts;
+use crate::entry::Entry;
+use crate::labels;
 use crate::object::Kind;
+use crate::shard::members::Role;
+use crate::status::text;
 use crate::store::Store;
 use crate::world::World;
 
@@ -192,12 +196,113 @@ pub fn collect(world: &World, restarts: u64) -> Vec<Sample> {
                     named("shard"),
                     value,
                 ));
+                samples.extend(data_plane(world, entry, &status));
             }
             _ => {}
         }
     }
     samples.extend(certificates(&store));
     samples.extend(world.topology_requests.borrow().samples());
+    samples.extend(links(world));
+    samples
+}
+
+/// What is known of a shard's poolers and backups. Missing is no sample, never a default number (`lessons.md` L-MET-02).
+fn data_plane(world: &World, shard: &Entry, status: &Value) -> Vec<Sample> {
+    let key = shard.key();
+    let labels = || {
+        let cluster = shard.label(labels::CLUSTER).unwrap_or_default();
+        vec![
+            ("cluster", cluster.to_owned()),
+            ("shard", key.name.to_string()),
+            ("namespace", key.namespace.to_string()),
+        ]
+    };
+    let mut samples = Vec::new();
+    for (role, name, help) in [
+        (
+            Role::Primary,
+            "multigres_operator_shard_primaries",
+            "Poolers of a shard that lead under the highest decided rule",
+        ),
+        (
+            Role::Quarantined,
+            "multigres_operator_quarantined_pods",
+            "Poolers of a shard that gave up",
+        ),
+    ] {
+        let roles = status.get("podRoles").and_then(Value::as_object);
+        if let Some(roles) = roles {
+            let those = roles.values().filter(|word| *word == role.word());
+            samples.push(gauge(name, help, labels(), those.count() as f64));
+        }
+    }
+    for (pod, lag) in world.links.borrow().lags(&shard.uid) {
+        let mut labels = labels();
+        labels.push(("pod", pod.to_string()));
+        samples.push(gauge(
+            "multigres_operator_replication_lag_bytes",
+            "Bytes of WAL that a replica has not received yet",
+            labels,
+            lag as f64,
+        ));
+    }
+    let ended: Option<jiff::Timestamp> = text(status, "lastBackupTime").parse().ok();
+    if let Some(ended) = ended {
+        samples.push(gauge(
+            "multigres_operator_last_backup_timestamp_seconds",
+            "End of the newest complete backup of a shard, as a Unix time",
+            labels(),
+            ended.as_second() as f64,
+        ));
+        samples.push(gauge(
+            "multigres_operator_last_backup_age_seconds",
+            "Age of the newest complete backup of a shard",
+            labels(),
+            world.clock.now().duration_since(ended).as_secs_f64(),
+        ));
+    }
+    samples
+}
+
+/// Calls to the data plane, and the health streams.
+fn links(world: &World) -> Vec<Sample> {
+    let links = world.links.borrow();
+    let (all, open) = links.streams();
+    let mut samples = vec![
+        gauge(
+            "multigres_operator_pooler_links",
+            "Pool pods that are followed",
+            Vec::new(),
+            all as f64,
+        ),
+        gauge(
+            "multigres_operator_pooler_streams_open",
+            "Pool pods whose health stream is open",
+            Vec::new(),
+            open as f64,
+        ),
+    ];
+    for ((method, code), count) in links.counts() {
+        let labels = || vec![("method", (*method).to_owned()), ("code", code.clone())];
+        for (name, help, value) in [
+            (
+                "multigres_operator_data_plane_calls_total",
+                "Calls to components of the data plane",
+                count.calls as f64,
+            ),
+            (
+                "multigres_operator_data_plane_call_seconds_total",
+                "Time until calls to components of the data plane were answered or given up",
+                count.time.as_secs_f64(),
+            ),
+        ] {
+            samples.push(Sample {
+                labels: labels(),
+                ..counter(name, help, value)
+            });
+        }
+    }
     samples
 }
 

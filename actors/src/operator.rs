@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::effects::executor::Executor;
 use crate::effects::kubernetes::{ApiServer, Kubernetes};
+use crate::effects::links::Links;
 use crate::effects::topologies::Door;
 use crate::informers;
 use crate::metric::Sample;
@@ -21,6 +22,7 @@ use crate::supervisor::{Collect, Drain, Inflow, Ping, Question, Supervisor};
 use crate::world::World;
 
 pub use crate::effects::executor::Leadership;
+pub use crate::effects::links::{Connection, Dialer, Grpc};
 pub use crate::metric::SampleKind;
 pub use crate::supervisor::Inspection;
 pub use crate::world::Hooks;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub call_deadline: Duration,
     /// Topology stores are followed and written. Without it gateways and orchestrators start as soon as their store is Ready.
     pub stores: bool,
+    /// Opens connections to pods of the data plane; `None`: none are opened, and nothing is claimed of what runs in a pod.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Threads for I/O.
     pub io: tokio::runtime::Handle,
     /// Test hooks.
@@ -122,6 +126,12 @@ pub fn start_with(
         api: api.clone(),
         leadership: leadership.clone(),
     });
+    let (links, reports) = Links::new(
+        settings.dialer.clone(),
+        api.clone(),
+        settings.io.clone(),
+        sender.clone(),
+    );
     let executor = Executor::new(
         api,
         settings.io.clone(),
@@ -136,6 +146,7 @@ pub fn start_with(
     );
     let world = Rc::new(World::new(
         executor,
+        links,
         clock,
         settings.hooks.clone(),
         defaults,
@@ -143,7 +154,7 @@ pub fn start_with(
     ));
     let (relist, epoch) = watch::channel(0);
     let ready = Arc::new(AtomicBool::new(false));
-    let supervisor = Supervisor::new(world, receiver, relist, ready.clone()).start();
+    let supervisor = Supervisor::new(world, receiver, reports, relist, ready.clone()).start();
     (Handle { supervisor, ready }, sender, epoch)
 }
 

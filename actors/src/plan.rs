@@ -12,7 +12,7 @@ use crate::labels;
 use crate::mend;
 use crate::object::{Desired, Key, Kind};
 use crate::room::Observed;
-use crate::status::{self, Computed, Obstacle, State};
+use crate::status::{self, Computed, Obstacle, Remembers};
 
 /// Collects what a room wants.
 pub struct Plan<'a, S> {
@@ -153,31 +153,48 @@ impl<'a, S> Plan<'a, S> {
     /// Labels, annotations and owner of an object that is made once: whatever of them is not as desired is put right by one
     /// patch. True when there was nothing to do.
     pub fn mend(&mut self, desired: &Desired) -> bool {
-        self.patch(desired, mend::metadata, "its metadata is not as desired")
-    }
-
-    /// The same for a pod that somebody else made as we would have: it gets our hashes, and goes on running.
-    pub fn adopt(&mut self, desired: &Desired) -> bool {
-        self.patch(
-            desired,
-            mend::adoption,
-            "made by another version, and as desired",
-        )
-    }
-
-    fn patch(
-        &mut self,
-        desired: &Desired,
-        differences: fn(&Entry, &Desired, &str) -> Option<Value>,
-        reason: &str,
-    ) -> bool {
+        let me = self.observed.me.uid.clone();
         let entry = self.observed.get(&desired.key);
-        let patch = entry.and_then(|entry| differences(entry, desired, &self.observed.me.uid));
+        let patch = entry.and_then(|entry| mend::metadata(entry, desired, &me));
+        self.patch(&desired.key, patch, "its metadata is not as desired")
+    }
+
+    /// The same for a pod, with its role. One that is `adoptable` was made by somebody else as we would have: it gets our
+    /// hashes, and goes on running.
+    pub fn mend_pod(&mut self, desired: &Desired, role: Option<&str>, adoptable: bool) -> bool {
+        let me = self.observed.me.uid.clone();
+        let Some(entry) = self.observed.get(&desired.key) else {
+            return true;
+        };
+        let (patch, reason) = match adoptable {
+            true => (
+                mend::adoption(entry, desired, &me),
+                "made by another version, and as desired",
+            ),
+            false => (
+                mend::metadata(entry, desired, &me),
+                "its metadata is not as desired",
+            ),
+        };
+        let patch = match role {
+            Some(role) => mend::labelled(entry, patch, (labels::ROLE, role)),
+            None => patch,
+        };
+        self.patch(&desired.key, patch, reason)
+    }
+
+    /// The role of a pod that the spec does not ask for.
+    pub fn name_role(&mut self, pod: &Entry, role: &str) {
+        let patch = mend::labelled(pod, None, (labels::ROLE, role));
+        self.patch(pod.key(), patch, "its role is another one");
+    }
+
+    fn patch(&mut self, key: &Key, patch: Option<Value>, reason: &str) -> bool {
         let Some(patch) = patch else {
             return true;
         };
-        let key = desired.key.clone();
-        self.decision.act(reason, Action::metadata(key, patch));
+        let action = Action::metadata(key.clone(), patch);
+        self.decision.act(reason, action);
         false
     }
 
@@ -255,10 +272,10 @@ impl<'a, S> Plan<'a, S> {
     }
 }
 
-impl Plan<'_, State> {
+impl<S: Remembers> Plan<'_, S> {
     /// Adds the status write, if there is something to say, and hands the decision out.
-    pub fn conclude(mut self, computed: Computed) -> Decision<State> {
-        let mut trail = self.decision.state.trail;
+    pub fn conclude(mut self, computed: Computed) -> Decision<S> {
+        let mut trail = *self.decision.state.trail();
         status::write(
             &mut self.decision,
             &mut trail,
@@ -266,7 +283,7 @@ impl Plan<'_, State> {
             computed,
             self.now,
         );
-        self.decision.state.trail = trail;
+        *self.decision.state.trail() = trail;
         self.decision
     }
 }

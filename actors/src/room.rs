@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::action::{Decision, Want};
+use crate::effects::links::Poolers;
 use crate::entry::Entry;
 use crate::object::{Key, Kind};
 use crate::status::Obstacle;
@@ -104,6 +105,8 @@ pub struct Observed {
     pub wants: BTreeMap<(Box<str>, Box<str>), PoolReport>,
     /// What is known of the cluster's topology; `None`: this operator does not look at topologies.
     pub topology: Option<Rc<Known>>,
+    /// What its poolers say (ShardActor only); `None`: this operator does not talk to the data plane.
+    pub poolers: Option<Poolers>,
 }
 
 /// What a PoolActor tells its ShardActor: the newest state, never a delta.

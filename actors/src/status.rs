@@ -45,6 +45,11 @@ impl Condition {
         &self.message
     }
 
+    /// Its reason.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// The condition is True.
     pub const fn holds(&self) -> bool {
         self.status
@@ -195,6 +200,18 @@ pub struct State {
     pub trail: Trail,
 }
 
+/// What an actor that writes a status remembers, whatever else it remembers.
+pub trait Remembers {
+    /// Since when a mere count waits.
+    fn trail(&mut self) -> &mut Trail;
+}
+
+impl Remembers for State {
+    fn trail(&mut self) -> &mut Trail {
+        &mut self.trail
+    }
+}
+
 /// A computed status: phase, message, conditions and the kind's own fields.
 #[derive(Clone, Debug)]
 pub struct Computed {
@@ -206,7 +223,7 @@ pub struct Computed {
     pub conditions: Vec<Condition>,
     /// Events that tell of a condition, by its type: sent when it was another one before.
     pub news: Vec<(&'static str, Event)>,
-    /// Fields of the kind; counts among them may trail.
+    /// Fields of the kind; counts among them may trail. Null takes a field away that would be kept.
     pub fields: Map<String, Value>,
     /// When it may come out differently though nothing is heard.
     pub ask_again: Option<Timestamp>,
@@ -234,6 +251,7 @@ pub fn write<S>(
                 .or_insert_with(|| value.clone());
         }
     }
+    fields.retain(|_, value| !value.is_null());
     fields.insert("phase".into(), computed.phase.name().into());
     fields.insert("message".into(), computed.message.clone().into());
     fields.insert("observedGeneration".into(), me.generation.into());
@@ -283,8 +301,8 @@ fn content<'a>(status: &'a Value, kind: &str) -> Option<[&'a Value; 3]> {
     Some(["status", "reason", "message"].map(|field| condition.get(field).unwrap_or(&Value::Null)))
 }
 
-/// Fields that hold or sum up counts only; what matters of them is in a condition or the phase too.
-const COUNTS: [&str; 4] = ["cells", "databases", "orchReady", "poolsReady"];
+/// Fields that hold or sum up counts only; what matters of them is in a condition, the phase or `podRoles` too.
+const COUNTS: [&str; 5] = ["cells", "databases", "members", "orchReady", "poolsReady"];
 
 /// What must be told at once: everything but numbers and what sums them up.
 fn essence(status: &Value) -> Value {

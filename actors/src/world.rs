@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::action::{Action, Planned};
 use crate::clock::Clock;
+use crate::effects::dataplane::Call;
 use crate::effects::executor::Executor;
+use crate::effects::links::Links;
 use crate::effects::topologies::Door;
 use crate::findings::Findings;
 use crate::metric::Requests;
@@ -87,6 +89,8 @@ pub struct World {
     pub store: RefCell<Store>,
     /// Lanes to the API server.
     pub executor: RefCell<Executor>,
+    /// Links to the data plane.
+    pub links: RefCell<Links>,
     /// The time.
     pub clock: Clock,
     /// See [`Hooks`].
@@ -121,6 +125,7 @@ impl World {
     /// A world in which nothing is known.
     pub fn new(
         executor: Executor,
+        links: Links,
         clock: Clock,
         hooks: Hooks,
         defaults: crds::resolve::OperatorDefaults,
@@ -129,6 +134,7 @@ impl World {
         Self {
             store: RefCell::default(),
             executor: RefCell::new(executor),
+            links: RefCell::new(links),
             clock,
             hooks,
             defaults,
@@ -190,6 +196,9 @@ impl World {
             wants: BTreeMap::new(),
             topology: self.topology_of(store.group_of(me.key())?, &store),
             me,
+            poolers: (*id == ActorId::custom(Kind::Shard, &id.uid))
+                .then(|| self.links.borrow().of_shard(&id.uid))
+                .flatten(),
         })
     }
 
@@ -324,6 +333,12 @@ impl World {
         // The resource may be gone: what is asked for it is then a cluster of its own.
         let group = group.unwrap_or_else(|| ("".into(), (&*id.uid).into()));
         self.executor.borrow_mut().submit(id, group, planned);
+    }
+
+    /// Calls a pod of the data plane; the answer is in the actor's next snapshot.
+    pub fn call(&self, id: &ActorId, pod: &Key, call: Call) {
+        let now = self.clock.now();
+        self.links.borrow_mut().call(id, pod, call, now);
     }
 
     /// The pools of a shard that have a seat.

@@ -72,6 +72,7 @@ struct Kind {
     columns: &'static [(&'static str, &'static str, &'static str, i32)],
 }
 
+const PRIMARY: &str = ".status.members[?(@.role=='PRIMARY')].pod";
 const AVAILABLE: &str = ".status.conditions[?(@.type=='Available')].status";
 const READY: &str = ".status.conditions[?(@.type=='Ready')].status";
 const AGE: (&str, &str, &str, i32) = ("Age", "date", ".metadata.creationTimestamp", 0);
@@ -158,7 +159,9 @@ const KINDS: [Kind; 8] = [
         columns: &[
             ("Ready", "string", AVAILABLE, 0),
             ("Phase", "string", ".status.phase", 0),
+            ("Primary", "string", PRIMARY, 0),
             AGE,
+            ("Roles", "string", ".status.podRoles", 1),
             ("Message", "string", ".status.message", 1),
         ],
     },

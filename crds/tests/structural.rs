@@ -268,7 +268,20 @@ fn kinds_are_presented_as_the_reference_says() {
             "Shard",
             "shards",
             "srd",
-            Some(vec![condition(available), phase, age, message]),
+            // Two more than the reference has: who leads, and with `-o wide` every role.
+            Some(vec![
+                condition(available),
+                phase,
+                (
+                    "Primary",
+                    "string",
+                    ".status.members[?(@.role=='PRIMARY')].pod",
+                    0,
+                ),
+                age,
+                ("Roles", "string", ".status.podRoles", 1),
+                message,
+            ]),
         ),
     ];
     let all = definitions().unwrap();

@@ -16,7 +16,8 @@ use crate::workload::{
 };
 
 const ADMIN_HTTP: i32 = 18000;
-const ADMIN_GRPC: i32 = 18070;
+/// Where multiadmin serves gRPC.
+pub const ADMIN_GRPC: i32 = 18070;
 const ADMIN_TLS_DIR: &str = "/etc/multiadmin/tls";
 const WEB_HTTP: i32 = 18100;
 

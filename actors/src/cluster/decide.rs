@@ -209,6 +209,7 @@ mod tests {
             served: BTreeSet::new(),
             wants: BTreeMap::new(),
             topology: None,
+            poolers: None,
         };
         let defaults = OperatorDefaults {
             images: ComponentImages::compiled(&BTreeMap::new()),

@@ -6,6 +6,7 @@ pub mod etcd;
 pub mod executor;
 pub mod kubernetes;
 pub mod lanes;
+pub mod links;
 mod parcel;
 pub mod topologies;
 pub mod window;

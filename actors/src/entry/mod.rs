@@ -39,7 +39,7 @@ pub struct Entry {
     pub generation: i64,
     /// A deletion timestamp is set.
     pub deleting: bool,
-    /// Of a MultigresCluster: when it was made, by the API server's clock.
+    /// Of a MultigresCluster or a pod: when it was made, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
     /// UID of the controlling owner.
     pub owner: Option<Box<str>>,

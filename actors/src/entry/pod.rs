@@ -22,6 +22,8 @@ pub struct Pod {
     pub address: Option<Box<str>>,
     /// `spec.nodeName`.
     pub node: Option<Box<str>>,
+    /// It was made with mutual TLS for gRPC: whoever calls it must show a certificate.
+    pub tls: bool,
     /// Of a pool pod without a spec hash of our version: [`spec_hash::common`] of its spec.
     pub common: Option<u64>,
 }
@@ -100,11 +102,16 @@ pub struct Unschedulable {
     pub binding: bool,
 }
 
+/// The argument by which a component demands certificates of its callers ([`crate::workload::serve_tls`]), as it stands in JSON.
+/// What a running process demands is in its pod, not in a spec that may have changed since.
+const DEMANDS_CERTIFICATES: &str = "\"--grpc-ca\"";
+
 /// Restarts after which a terminated container counts as looping (`api.md` 4.1).
 const LOOPING_RESTARTS: i32 = 3;
 
 impl Pod {
     pub(super) fn read(spec: Option<&RawValue>, status: Option<&RawValue>) -> Self {
+        let tls = spec.is_some_and(|raw| raw.get().contains(DEMANDS_CERTIFICATES));
         let spec: PodSpec = spec
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default();
@@ -149,6 +156,7 @@ impl Pod {
             phase: status.phase.into(),
             address: status.pod_ip.map(Into::into),
             node: spec.node_name.map(Into::into),
+            tls,
             common: None,
         }
     }

@@ -47,15 +47,14 @@ struct SlimMetadata {
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let slim = SlimMetadata::deserialize(deserializer)?;
     let time = |text: Option<String>| text.and_then(|text| text.parse().ok()).map(Time);
-    let deletion_timestamp = time(slim.deletion_timestamp);
     Ok(ObjectMeta {
-        creation_timestamp: time(slim.creation_timestamp),
         name: slim.name,
         namespace: slim.namespace,
         uid: slim.uid,
         resource_version: slim.resource_version,
         generation: slim.generation,
-        deletion_timestamp,
+        creation_timestamp: time(slim.creation_timestamp),
+        deletion_timestamp: time(slim.deletion_timestamp),
         labels: slim.labels,
         annotations: slim.annotations,
         owner_references: slim.owner_references,
@@ -210,7 +209,7 @@ impl Watched {
                 .unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
-            created: (kind == Kind::MultigresCluster)
+            created: matches!(kind, Kind::MultigresCluster | Kind::Pod)
                 .then(|| meta.creation_timestamp.map(|time| time.0))
                 .flatten(),
             owner: owners

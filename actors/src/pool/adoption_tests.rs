@@ -73,6 +73,7 @@ impl Made {
             served: BTreeSet::new(),
             wants: BTreeMap::new(),
             topology: None,
+            poolers: None,
         };
         super::decide::decide(
             &ActorId::pool(&me.uid, "main", "zone-a"),
@@ -127,6 +128,9 @@ fn a_pod_of_the_go_operator_is_stamped_anew_and_goes_on_running() {
     for (name, value) in wanted.as_object().unwrap() {
         made.pod["metadata"]["annotations"][name] = value.clone();
     }
+    // Its role is in the Shard's status; the Go operator did not put it on the pod.
+    assert_eq!(patch["labels"], json!({labels::ROLE: "PRIMARY"}));
+    made.pod["metadata"]["labels"][labels::ROLE] = "PRIMARY".into();
     assert_eq!(made.patch(), None);
     assert!(!made.drifted());
     // From now on it is held to our hash.

@@ -1,5 +1,6 @@
 //! What a pool needs next: missing claims at once and in parallel, and pods on those that are there; what should go is only told.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crds::Shard;
@@ -7,16 +8,19 @@ use jiff::Timestamp;
 
 use super::objects::{self, Inputs};
 use super::spec_hash;
-use crate::action::{Decision, Want, WantReason};
+use crate::action::{Action, Decision, Want, WantReason};
 use crate::entry::Entry;
 use crate::labels;
-use crate::object::{Desired, Kind};
+use crate::object::{Desired, Key, Kind};
 use crate::plan::Plan;
 use crate::room::{ActorId, Observed};
 use crate::secrets::{Supply, supply};
 use crate::shard::backup_volume;
+use crate::shard::data_plane;
 use crate::shard::identity::Identity;
+use crate::shard::members::Role;
 use crate::shard::objects::config;
+use crate::shard::quarantine::{self, Order, Permit};
 use crate::shard::secrets;
 use crate::shard::settings::{self, Settings};
 use crate::volume::{self, Usable};
@@ -71,7 +75,9 @@ fn keep(
             .inputs
             .push(format!("pods wait for the {what}"));
     }
-    let count = shard.spec.pools.get(pool).map_or(0, super::replicas);
+    let roles = data_plane::roles_before(&plan.observed.me.status_value());
+    let set_aside = super::set_aside(plan.observed, &roles);
+    let indices = super::indices(shard, (pool, cell), &set_aside);
     let hashes = match settings::find(plan.observed, shard) {
         Settings::Known(text) => Some(config(shard, &Identity::new(shard)?, text).hashes),
         Settings::Unknown | Settings::Refused(_) => None,
@@ -85,15 +91,42 @@ fn keep(
         _ => None,
     };
     plan.decision.undecided = inputs.is_none();
-    for index in 0..count {
+    let orders = quarantine::orders(&plan.observed.me.status_value());
+    for &(index, aside) in &indices {
+        let name = objects::pod_name(shard, pool, cell, index);
+        let mut attempt = None;
+        if let Some((order, permit)) = orders.get(name.as_str()) {
+            match order {
+                Order::Make(number) => attempt = Some(number.to_string()),
+                order => {
+                    obey(
+                        plan,
+                        *order,
+                        permit,
+                        &objects::claim(shard, pool, cell, index)?,
+                    );
+                    continue;
+                }
+            }
+        }
         let volume = volume::keep(plan, objects::claim(shard, pool, cell, index)?);
         if let Some(inputs) = inputs {
-            let pod = objects::pod_with(shard, (pool, cell), index, inputs)?;
-            member(plan, volume, (pod, inputs), may_start);
+            let mut pod = objects::pod_with(shard, (pool, cell), index, inputs)?;
+            if let Some(attempt) = &attempt {
+                pod.body
+                    .annotate("/metadata", labels::QUARANTINE_ATTEMPT, attempt);
+            }
+            let role = roles.get(&*pod.key.name).map(|role| role.label());
+            if aside {
+                plan.mend_pod(&pod, role, false);
+            } else {
+                member(plan, volume, (pod, inputs), role, may_start);
+            }
         }
     }
-    surplus_claims(plan, shard, (pool, cell), count)?;
-    surplus(plan, shard, (pool, cell), count);
+    let kept: Vec<i32> = indices.iter().map(|(index, _)| *index).collect();
+    surplus_claims(plan, shard, (pool, cell), &kept)?;
+    surplus(plan, shard, (pool, cell), &kept, &set_aside, &roles);
     Ok(())
 }
 
@@ -102,6 +135,7 @@ fn member(
     plan: &mut Plan<'_, ()>,
     volume: Usable,
     (pod, inputs): (Desired, Inputs<'_>),
+    role: Option<&str>,
     may_start: bool,
 ) {
     let Some(entry) = plan.observed.get(&pod.key).cloned() else {
@@ -121,11 +155,7 @@ fn member(
         return;
     }
     let standing = standing(&entry, &pod, inputs);
-    if standing == Standing::Adoptable {
-        plan.adopt(&pod);
-    } else {
-        plan.mend(&pod);
-    }
+    plan.mend_pod(&pod, role, standing == Standing::Adoptable);
     let ended = entry
         .pod
         .as_ref()
@@ -137,6 +167,33 @@ fn member(
     } else if volume == Usable::AfterRestart {
         want(plan, &entry, WantReason::Resize);
     }
+}
+
+/// Takes away what a pooler that gave up leaves, as far as the Shard's status permits it. Until it is all gone, nothing is made
+/// under its name.
+fn obey(plan: &mut Plan<'_, ()>, order: Order, permit: &Permit, claim: &Desired) {
+    let namespace = &plan.observed.me.key().namespace;
+    let (key, reason) = match order {
+        Order::DeletePod => (
+            Key::new(Kind::Pod, namespace, &permit.pod),
+            "its pooler gave up",
+        ),
+        Order::DeleteClaim => (claim.key.clone(), "its pooler gave up, and left the cohort"),
+        Order::Wait | Order::Make(_) => return,
+    };
+    let Some(entry) = plan.observed.get(&key).cloned() else {
+        return;
+    };
+    let another = order == Order::DeletePod && entry.uid != permit.uid;
+    if another || entry.deleting || !entry.belongs_to(&plan.observed.me) {
+        return;
+    }
+    let action = Action::Delete {
+        key,
+        uid: entry.uid.clone(),
+        version: entry.version,
+    };
+    plan.decision.act(reason, action);
 }
 
 /// What a pod is to the one we want.
@@ -174,7 +231,7 @@ fn surplus_claims(
     plan: &mut Plan<'_, ()>,
     shard: &Shard,
     (pool, cell): (&str, &str),
-    count: i32,
+    kept: &[i32],
 ) -> Result<(), RenderError> {
     let identity = Identity::new(shard)?;
     let delete = shard
@@ -185,8 +242,9 @@ fn surplus_claims(
     let reference = delete
         .then(|| serde_json::to_value(identity.owner.reference()))
         .transpose()?;
-    let wanted: Vec<String> = (0..count)
-        .map(|index| objects::claim_name(shard, pool, cell, index))
+    let wanted: Vec<String> = kept
+        .iter()
+        .map(|&index| objects::claim_name(shard, pool, cell, index))
         .collect();
     let mine = identity.pool_labels(pool, cell);
     let mine = labels::selector(&mine);
@@ -203,11 +261,19 @@ fn surplus_claims(
     Ok(())
 }
 
-/// Pods of this pool × cell beyond the wanted count.
-fn surplus(plan: &mut Plan<'_, ()>, shard: &Shard, (pool, cell): (&str, &str), count: i32) {
+/// Pods of this pool × cell beyond the wanted count, but for those that are set aside.
+fn surplus(
+    plan: &mut Plan<'_, ()>,
+    shard: &Shard,
+    (pool, cell): (&str, &str),
+    kept: &[i32],
+    set_aside: &BTreeSet<Box<str>>,
+    roles: &BTreeMap<Box<str>, Role>,
+) {
     let labels = [(labels::POOL, pool), (labels::CELL, cell)];
-    let wanted: Vec<String> = (0..count)
-        .map(|index| objects::pod_name(shard, pool, cell, index))
+    let wanted: Vec<String> = kept
+        .iter()
+        .map(|&index| objects::pod_name(shard, pool, cell, index))
         .collect();
     let extra: Vec<Rc<Entry>> = plan
         .observed
@@ -221,6 +287,12 @@ fn surplus(plan: &mut Plan<'_, ()>, shard: &Shard, (pool, cell): (&str, &str), c
         .cloned()
         .collect();
     for entry in extra {
+        if let Some(role) = roles.get(&*entry.key().name) {
+            plan.name_role(&entry, role.label());
+        }
+        if set_aside.contains(&*entry.key().name) {
+            continue;
+        }
         want(plan, &entry, WantReason::ScaleDown);
     }
 }

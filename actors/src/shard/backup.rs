@@ -3,7 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::action::Event;
+use crate::entry::Entry;
 use crate::proto::multipoolermanagerdata as manager;
 use crate::status::Condition;
 use crate::topology_store::key::ShardId;
@@ -11,6 +14,9 @@ use crate::topology_store::record::instant;
 
 /// A daily backup and an hour to make it in.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_hours(25);
+
+/// The condition that tells of backups.
+const HEALTHY: &str = "BackupHealthy";
 
 /// A complete backup.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,8 +104,146 @@ pub fn judge(known: &Known, now: Timestamp) -> Verdict {
         }
     };
     Verdict {
-        condition: Some(Condition::new("BackupHealthy", healthy, reason, message)),
+        condition: Some(Condition::new(HEALTHY, healthy, reason, message)),
         wake,
+    }
+}
+
+/// Kinds of backups that a status may name.
+const KINDS: [&str; 3] = ["full", "diff", "incr"];
+
+/// Writes into a status what is known of backups; `None`: the shard makes none. Returns the event of a change for the better or
+/// worse. While nothing is known, what was told before stays.
+pub fn tell(
+    me: &Entry,
+    known: Option<&Known>,
+    now: Timestamp,
+    fields: &mut Map<String, Value>,
+    conditions: &mut Vec<Condition>,
+) -> Vec<(&'static str, Event)> {
+    let (time, kind) = match known {
+        Some(Known::Unknown) => {
+            conditions.extend(Condition::told_before(me, HEALTHY));
+            return Vec::new();
+        }
+        Some(Known::Newest(backup)) => {
+            let ended = backup.ended.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let kind = KINDS.iter().find(|kind| ***kind == *backup.kind);
+            (
+                ended.into(),
+                kind.map_or(Value::Null, |kind| (*kind).into()),
+            )
+        }
+        Some(Known::None) | None => (Value::Null, Value::Null),
+    };
+    fields.insert("lastBackupTime".into(), time);
+    fields.insert("lastBackupType".into(), kind);
+    let Some(condition) = known.and_then(|known| judge(known, now).condition) else {
+        return Vec::new();
+    };
+    let before = Condition::told_before(me, HEALTHY).map(|before| before.holds());
+    let healthy = condition.holds();
+    let message = condition.message().to_owned();
+    conditions.push(condition);
+    if before == Some(healthy) {
+        return Vec::new();
+    }
+    let event = Event {
+        reason: if healthy { HEALTHY } else { "BackupStale" }.to_owned(),
+        message,
+        warning: !healthy,
+    };
+    vec![(HEALTHY, event)]
+}
+
+/// Asking is due this long before a backup turns stale: longer than a call may take.
+const BEFORE_STALE: SignedDuration = SignedDuration::from_secs(120);
+
+/// What is remembered between decisions; lost on restart at the cost of one question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// A backup held the shard's lock when the topology was looked at last; `None`: not known.
+    pub runs: Option<bool>,
+    /// An answer to a question of then or later is needed.
+    pub needed: Option<Timestamp>,
+}
+
+/// A pooler that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its pod.
+    pub pod: Box<str>,
+    /// It leads: asked last, since its list waits behind what it does for the others.
+    pub leads: bool,
+    /// Failures of calls in a row.
+    pub failures: u32,
+    /// Not to be called before.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What the question depends on.
+#[derive(Clone, Debug)]
+pub struct Asking<'a> {
+    /// The newest answer, and when it was asked for.
+    pub answer: Option<&'a (Known, Timestamp)>,
+    /// A backup holds the shard's lock; `None`: not known right now.
+    pub runs: Option<bool>,
+    /// A question is under way.
+    pub under_way: bool,
+    /// Poolers that are well enough to answer.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Whether to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The pod to ask now.
+    pub ask: Option<Box<str>>,
+    /// When to decide again though nothing is heard.
+    pub wake: Option<Timestamp>,
+}
+
+/// Asks when nothing is known, when a backup ended (its lock is gone, or the topology was not in sight for a while), and once
+/// before the newest one turns stale. Never periodically.
+pub fn ask(memory: &mut Memory, asking: Asking<'_>, now: Timestamp) -> Question {
+    let ended = asking.runs == Some(false) && memory.runs != Some(false);
+    if ended && asking.answer.is_some() {
+        memory.needed = Some(now);
+    }
+    if asking.runs != memory.runs {
+        memory.runs = asking.runs;
+    }
+    let before_stale = asking.answer.and_then(|(known, _)| match known {
+        Known::Newest(backup) => {
+            let stale_at = backup.ended.checked_add(STALE_AFTER).ok()?;
+            stale_at.checked_sub(BEFORE_STALE).ok()
+        }
+        Known::Unknown | Known::None => None,
+    });
+    let due = before_stale.filter(|at| *at <= now);
+    let wake = before_stale.filter(|at| *at > now);
+    let asked = asking.answer.map(|(_, asked)| *asked);
+    let needed = memory.needed.max(due);
+    let answered = asked.is_some_and(|asked| needed.is_none_or(|needed| asked >= needed));
+    if answered {
+        memory.needed = None;
+        return Question { ask: None, wake };
+    }
+    if asking.under_way {
+        return Question { ask: None, wake };
+    }
+    let mut candidates = asking.candidates;
+    candidates.sort_by(|a, b| {
+        let rank = |one: &Candidate| (one.failures, one.leads);
+        rank(a).cmp(&rank(b)).then_with(|| a.pod.cmp(&b.pod))
+    });
+    let free = |one: &&Candidate| one.not_before.is_none_or(|at| at <= now);
+    let ask = candidates.iter().find(free).map(|one| one.pod.clone());
+    let later = candidates.iter().filter_map(|one| one.not_before).min();
+    let later = later.filter(|_| ask.is_none());
+    Question {
+        ask,
+        wake: [wake, later].into_iter().flatten().min(),
     }
 }
 
@@ -203,5 +347,94 @@ mod tests {
             ))
         );
         assert_eq!(old, judge(&known, at(90_000_000)));
+    }
+
+    fn candidate(pod: &str, leads: bool, failures: u32) -> Candidate {
+        Candidate {
+            pod: pod.into(),
+            leads,
+            failures,
+            not_before: None,
+        }
+    }
+
+    fn asking(answer: Option<&(Known, Timestamp)>, runs: Option<bool>) -> Asking<'_> {
+        Asking {
+            answer,
+            runs,
+            under_way: false,
+            candidates: vec![candidate("a", true, 0), candidate("b", false, 0)],
+        }
+    }
+
+    fn known(ended: i64, asked: i64) -> (Known, Timestamp) {
+        let backup = Backup {
+            ended: at(ended),
+            id: "x".into(),
+            kind: "full".into(),
+        };
+        (Known::Newest(backup), at(asked))
+    }
+
+    /// Known, lock gone, nearly stale: one question each, and none in between.
+    #[test]
+    fn a_question_has_a_reason() {
+        let mut memory = Memory::default();
+        let first = ask(&mut memory, asking(None, Some(false)), at(1000));
+        assert_eq!(
+            first.ask.as_deref(),
+            Some("b"),
+            "a replica before the leader"
+        );
+        let busy = Asking {
+            under_way: true,
+            ..asking(None, Some(false))
+        };
+        assert_eq!(ask(&mut memory, busy, at(1001)), Question::default());
+        let answer = known(900, 1000);
+        let due = 900 + 25 * 3600 - 120;
+        let quiet = Question {
+            ask: None,
+            wake: Some(at(due)),
+        };
+        for (runs, second) in [(Some(false), 1002), (Some(true), 1003), (None, 1004)] {
+            assert_eq!(
+                ask(&mut memory, asking(Some(&answer), runs), at(second)),
+                quiet
+            );
+        }
+        let ended = ask(&mut memory, asking(Some(&answer), Some(false)), at(1005));
+        assert!(ended.ask.is_some(), "the lock is gone");
+        let again = ask(&mut memory, asking(Some(&answer), Some(false)), at(1006));
+        assert!(again.ask.is_some(), "until it is answered");
+        let newer = known(1004, 1005);
+        let settled = ask(&mut memory, asking(Some(&newer), Some(false)), at(1007));
+        assert_eq!(settled.ask, None);
+        let due = 1004 + 25 * 3600 - 120;
+        let before = ask(&mut memory, asking(Some(&newer), Some(false)), at(due));
+        assert!(before.ask.is_some());
+        let same = known(1004, due);
+        for later in [due, due + 3600, due + 1_000_000] {
+            let after = ask(&mut memory, asking(Some(&same), Some(false)), at(later));
+            assert_eq!(after, Question::default(), "asked once");
+        }
+    }
+
+    #[test]
+    fn who_failed_is_asked_last_and_not_too_soon() {
+        let mut memory = Memory::default();
+        let mut waits = asking(None, None);
+        waits.candidates = vec![candidate("a", false, 1), candidate("b", true, 0)];
+        assert_eq!(
+            ask(&mut memory, waits.clone(), at(0)).ask.as_deref(),
+            Some("b")
+        );
+        for one in &mut waits.candidates {
+            one.not_before = Some(at(30));
+        }
+        waits.candidates[0].not_before = Some(at(20));
+        let question = ask(&mut memory, waits.clone(), at(10));
+        assert_eq!((question.ask, question.wake), (None, Some(at(20))));
+        assert_eq!(ask(&mut memory, waits, at(20)).ask.as_deref(), Some("a"));
     }
 }

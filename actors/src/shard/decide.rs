@@ -5,14 +5,18 @@ use std::rc::Rc;
 
 use crds::Shard;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::certificates::{self, Place};
+use super::data_plane::{self, Sight};
 use super::identity::Identity;
+use super::members::{Members, Role};
 use super::objects::{self, Inputs, ShardObjects};
 use super::postgres_config::Hashes;
 use super::settings::{self, Settings};
-use super::{backup_volume, multiorch, secrets, status};
-use crate::action::Decision;
+use super::{backup, backup_volume, multiorch, quarantine, secrets, status};
+use crate::action::{Action, Decision};
+use crate::effects::dataplane::Call;
 use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Desired, Kind};
@@ -20,11 +24,28 @@ use crate::plan::Plan;
 use crate::pool;
 use crate::room::Observed;
 use crate::secrets::{Needed, Supply, stamp, supply};
-pub use crate::status::State;
+use crate::status::{Remembers, Trail};
 use crate::storage_class;
 use crate::topology;
 use crate::volume;
 use crate::workload::{self, RenderError};
+
+/// What a ShardActor remembers between decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Since when a mere count waits.
+    pub trail: Trail,
+    /// Of questions about backups.
+    pub backup: backup::Memory,
+    /// What was in sight of the data plane, for introspection.
+    pub sight: Option<data_plane::Summary>,
+}
+
+impl Remembers for State {
+    fn trail(&mut self) -> &mut Trail {
+        &mut self.trail
+    }
+}
 
 /// Finalizer of the Go operator; see `cluster::decide`.
 const GO_FINALIZER: &str = "multigres.com/shard-pvc-orphan";
@@ -47,6 +68,16 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     let mut waits = None;
     let mut hashes = Hashes::default();
     let mut settings = Settings::Unknown;
+    let sight = data_plane::look(observed, now);
+    let roles = match &sight {
+        Sight::Clear(members) => members.roles.clone(),
+        Sight::Off | Sight::Pending => data_plane::roles_before(&observed.me.status_value()),
+    };
+    let set_aside = pool::set_aside(observed, &roles);
+    let pods = shard
+        .as_ref()
+        .map(|shard| pool::wanted_pods(shard, &set_aside))
+        .unwrap_or_default();
     if let Some(shard) = &shard {
         secrets::refer(&mut plan.decision, observed, shard);
         plan.obstacles.extend(secrets::obstacles(observed, shard));
@@ -62,7 +93,10 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
                     None
                 }
             },
-            ..Inputs::default()
+            replicas_min_available: match &sight {
+                Sight::Clear(members) => data_plane::spare(observed, members, &pods),
+                Sight::Off | Sight::Pending => None,
+            },
         };
         match objects::render_with(shard, inputs) {
             Err(error) => plan.unbuildable(&error),
@@ -73,7 +107,7 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
                     .iter()
                     .map(|desired| desired.key.clone())
                     .collect();
-                match keep(&mut plan, shard, objects, &found) {
+                match keep(&mut plan, shard, objects, (&found, &sight)) {
                     Ok(what) => waits = what,
                     Err(error) => plan.unbuildable(&error),
                 }
@@ -85,15 +119,98 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             plan.unbuildable(&error);
         }
     }
+    let backups = shard.as_ref().and_then(|shard| {
+        shard.spec.backup.as_ref()?;
+        Some(ask_for_backups(&mut plan, &sight))
+    });
+    if let Sight::Clear(members) = &sight {
+        let stale_at = members.stale_at.into_iter();
+        stale_at.for_each(|at| plan.decision.wake_at(at));
+        plan.decision.state.sight = Some(data_plane::summary(members));
+    }
+    plan.decision.testimony = data_plane::testimony(observed, &sight);
+    let quarantine = quarantine::decide(observed, &sight, backups.as_ref(), &pods, now);
+    quarantine
+        .wake
+        .into_iter()
+        .for_each(|at| plan.decision.wake_at(at));
     plan.refusals();
     let wanted = status::Wanted {
+        quarantine: &quarantine,
+        sight: &sight,
+        pods: &pods,
+        backups: backups.as_ref(),
         multiorch: &orchestrators,
         waits: waits.as_deref(),
         settings: &settings,
         hashes: &hashes,
     };
     let computed = status::compute(&plan, shard.as_ref(), &wanted);
-    plan.conclude(computed)
+    let events = match &sight {
+        Sight::Clear(members) => data_plane::events(observed, members),
+        Sight::Off | Sight::Pending => Vec::new(),
+    };
+    let mut decision = plan.conclude(computed);
+    decision.actions.iter_mut().for_each(|planned| {
+        // Roles are in the status, so they are told with the write that tells of them.
+        if let Action::Status { events: told, .. } = &mut planned.action {
+            told.extend(events.iter().cloned());
+        }
+    });
+    decision
+}
+
+/// Asks for the list of backups when there is a reason to. Returns what is known of it.
+fn ask_for_backups(plan: &mut Plan<'_, State>, sight: &Sight) -> backup::Known {
+    let Some(poolers) = &plan.observed.poolers else {
+        return backup::Known::Unknown;
+    };
+    let answer = poolers.backups.as_ref();
+    let known = answer.map(|(known, _)| known.clone()).unwrap_or_default();
+    if let Sight::Clear(members) = sight {
+        let runs = plan
+            .observed
+            .records()
+            .and_then(|records| records.backup_runs);
+        let now = plan.now();
+        let question = backup::ask(
+            &mut plan.decision.state.backup,
+            backup::Asking {
+                answer,
+                runs,
+                under_way: poolers.under_way.contains(Call::GetBackups.method()),
+                candidates: who_may_be_asked(plan.observed, members),
+            },
+            now,
+        );
+        question
+            .wake
+            .into_iter()
+            .for_each(|at| plan.decision.wake_at(at));
+        let calls = question.ask.map(|pod| (pod, Call::GetBackups));
+        plan.decision.calls.extend(calls);
+    }
+    let stale_at = backup::judge(&known, plan.now()).wake;
+    stale_at
+        .into_iter()
+        .for_each(|at| plan.decision.wake_at(at));
+    known
+}
+
+/// Poolers that are part of the shard, answer, and are not busy with a restore.
+fn who_may_be_asked(observed: &Observed, members: &Members) -> Vec<backup::Candidate> {
+    let pods = observed.poolers.iter().flat_map(|poolers| &poolers.pods);
+    let well = pods.filter_map(|(pod, seen)| {
+        let (health, until) = seen.said.as_ref()?;
+        let well = until.is_none() && health.initialized && health.ready && !health.restoring;
+        well.then(|| backup::Candidate {
+            pod: pod.clone(),
+            leads: members.roles.get(pod) == Some(&Role::Primary),
+            failures: seen.failures,
+            not_before: seen.not_before,
+        })
+    });
+    well.collect()
 }
 
 /// Keeps everything but pools and certificates. Says what multiorch or the pools wait for, if it is a Secret.
@@ -101,13 +218,17 @@ fn keep(
     plan: &mut Plan<'_, State>,
     shard: &Shard,
     objects: ShardObjects,
-    settings: &Settings<'_>,
+    (settings, sight): (&Settings<'_>, &Sight),
 ) -> Result<Option<String>, RenderError> {
     let mut wanted: Vec<Desired> = Vec::new();
     for desired in objects.base {
         let unknown = desired.key == objects.config_map && !matches!(settings, Settings::Known(_));
-        if unknown {
-            // PostgreSQL goes on with the settings it has.
+        // What was known when it was written is not known yet.
+        let unsure = desired.key == objects.replicas_budget
+            && matches!(sight, Sight::Pending)
+            && plan.observed.get(&desired.key).is_some();
+        if unknown || unsure {
+            // PostgreSQL goes on with the settings it has, and evictions by the budget they have.
         } else if desired.key.kind == Kind::PersistentVolumeClaim {
             volume::keep(plan, desired.clone());
         } else {

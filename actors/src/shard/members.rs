@@ -2,6 +2,7 @@
 //! streams. The streams decide; a record is a pooler's word about itself, and a dead pooler's word stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -15,13 +16,13 @@ use crate::topology_store::record::{Lifecycle, Pooler, ProcessId, Routing};
 /// What a pooler said is believed for this long; multiorch does the same (`topology.md` 5.3).
 pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
 
-/// Health and when it was heard, by our clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What a pooler said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// What was said.
-    pub health: Health,
-    /// When.
-    pub at: Timestamp,
+    pub health: Rc<Health>,
+    /// Believed until then, by our clock: [`FRESH`] after it was said. `None`: its stream is open, and would tell of a change.
+    pub until: Option<Timestamp>,
 }
 
 /// A pool pod.
@@ -31,6 +32,8 @@ pub struct Pod {
     pub name: Box<str>,
     /// Cell, by its label.
     pub cell: Box<str>,
+    /// The pooler in it, by its own word on its stream.
+    pub says: Option<ProcessId>,
 }
 
 /// A pooler's role in `status.members` and `status.podRoles`.
@@ -57,6 +60,14 @@ impl Role {
         }
     }
 
+    /// The label of its pod: one that gave up is a replica to budgets and selectors.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Role::Quarantined => Role::Replica.word(),
+            role => role.word(),
+        }
+    }
+
     /// The role of a word in a Shard's status.
     pub fn parse(word: &str) -> Option<Self> {
         [
@@ -75,7 +86,7 @@ impl Role {
 pub struct Member {
     /// The pod.
     pub pod: Box<str>,
-    /// The pooler in it, once registered.
+    /// The pooler in it: by its record, else by its own word where a record may be out of sight.
     pub id: Option<ProcessId>,
     /// Its role; `None`: not known, or ended.
     pub role: Option<Role>,
@@ -85,6 +96,8 @@ pub struct Member {
     pub lifecycle: Option<Lifecycle>,
     /// It is a member of the decided cohort.
     pub in_cohort: bool,
+    /// No record of it is known, and the store of its cell is out of sight: there may be one.
+    pub hidden: bool,
 }
 
 /// A lookup that may have three outcomes (`lessons.md` L-TOPO-03).
@@ -170,18 +183,22 @@ pub fn resolve(input: &Input<'_>, now: Timestamp) -> Members {
     let mut roles = BTreeMap::new();
     for pod in pods {
         let record = newest(&records, pod, input.namespace, &mut findings);
-        let member = member(pod, record, leader_id.as_ref(), decision.as_ref(), &fresh);
-        let role = if record.is_none() && silent.contains(&pod.cell) {
-            input.before.get(&pod.name).copied()
-        } else {
-            member.role
+        let hidden = record.is_none() && silent.contains(&pod.cell);
+        let known = input.before.get(&pod.name).copied();
+        let who = (leader_id.as_ref(), decision.as_ref());
+        let member = match record {
+            Some(record) => registered_member(pod, record, who, &fresh),
+            None if hidden => hidden_member(pod, known, who, &fresh),
+            None => stranger(pod),
         };
+        let role = member.role;
         roles.extend(role.map(|role| (pod.name.clone(), role)));
         members.push(member);
     }
-    let leading = members
-        .iter()
-        .find(|member| member.role == Some(Role::Primary));
+    // A role that is only remembered names no leader.
+    let leading = members.iter().find(|member| {
+        member.role == Some(Role::Primary) && leader_id.is_some() && member.id == leader_id
+    });
     let leader = match leading {
         Some(member) => Found::Known(member.pod.clone()),
         None if silent.is_empty() => Found::Nobody,
@@ -203,12 +220,11 @@ pub fn resolve(input: &Input<'_>, now: Timestamp) -> Members {
         roles,
         decision,
         findings: findings.into_iter().collect(),
-        stale_at: fresh.keys().filter_map(|id| stale_at(input, id)).min(),
+        stale_at: fresh
+            .keys()
+            .filter_map(|id| input.heard.get(*id)?.until)
+            .min(),
     }
-}
-
-fn stale_at(input: &Input<'_>, id: &ProcessId) -> Option<Timestamp> {
-    input.heard.get(id)?.at.checked_add(FRESH).ok()
 }
 
 /// What was heard lately from poolers of this shard.
@@ -217,11 +233,11 @@ fn fresh<'a>(input: &Input<'a>, now: Timestamp) -> BTreeMap<&'a ProcessId, &'a H
         .heard
         .iter()
         .filter(|(id, heard)| {
-            stale_at(input, id).is_some_and(|at| at > now)
+            heard.until.is_none_or(|until| until > now)
                 // A pod that took over an address speaks for itself only.
                 && heard.health.id.as_ref().is_none_or(|said| said == *id)
         })
-        .map(|(id, heard)| (id, &heard.health))
+        .map(|(id, heard)| (id, &*heard.health))
         .collect()
 }
 
@@ -287,23 +303,52 @@ fn newest<'a>(
     own.last().copied()
 }
 
-fn member(
+/// A pod without a record.
+fn stranger(pod: &Pod) -> Member {
+    Member {
+        pod: pod.name.clone(),
+        id: None,
+        role: None,
+        serving: false,
+        lifecycle: None,
+        in_cohort: false,
+        hidden: false,
+    }
+}
+
+/// A pod whose record may be out of sight: what it says counts, and what only a record tells stays as it was known.
+fn hidden_member(
     pod: &Pod,
-    record: Option<&Pooler>,
-    leader: Option<&ProcessId>,
-    decision: Option<&Decision>,
+    known: Option<Role>,
+    (leader, decision): (Option<&ProcessId>, Option<&Decision>),
     fresh: &BTreeMap<&ProcessId, &Health>,
 ) -> Member {
-    let Some(record) = record else {
-        return Member {
-            pod: pod.name.clone(),
-            id: None,
-            role: None,
-            serving: false,
-            lifecycle: None,
-            in_cohort: false,
-        };
+    let id = pod.says.clone();
+    let health = id.as_ref().and_then(|id| fresh.get(id).copied());
+    let role = match (known, &id) {
+        (Some(Role::Quarantined | Role::Drained), _) => known,
+        (_, Some(id)) if leader == Some(id) => Some(Role::Primary),
+        // It led, and what is heard names another one, or nobody.
+        (Some(Role::Primary), _) if decision.is_some() || health.is_some() => Some(Role::Replica),
+        (_, Some(_)) if health.is_some() && decision.is_some() => Some(Role::Replica),
+        _ => known,
     };
+    Member {
+        serving: health.is_some_and(|health| serves(health, role)),
+        in_cohort: id.as_ref().is_some_and(|id| counts(id, decision)),
+        hidden: true,
+        role,
+        id,
+        ..stranger(pod)
+    }
+}
+
+fn registered_member(
+    pod: &Pod,
+    record: &Pooler,
+    (leader, decision): (Option<&ProcessId>, Option<&Decision>),
+    fresh: &BTreeMap<&ProcessId, &Health>,
+) -> Member {
     let role = match record.lifecycle {
         Lifecycle::Shutdown => None,
         Lifecycle::Quarantined => Some(Role::Quarantined),
@@ -311,19 +356,35 @@ fn member(
         _ if record.drained => Some(Role::Drained),
         _ => Some(Role::Replica),
     };
-    let serving = record.lifecycle == Lifecycle::Active
-        && record.serving
-        && fresh.get(&record.id).is_some_and(|health| {
-            health.ready && (role == Some(Role::Primary) || health.streaming)
-        });
+    let health = fresh.get(&record.id);
     Member {
-        pod: pod.name.clone(),
         id: Some(record.id.clone()),
         role,
-        serving,
+        serving: record.lifecycle == Lifecycle::Active
+            && record.serving
+            && health.is_some_and(|health| serves(health, role)),
         lifecycle: Some(record.lifecycle),
-        in_cohort: decision.is_some_and(|decision| decision.cohort.contains(&record.id)),
+        in_cohort: counts(&record.id, decision),
+        ..stranger(pod)
     }
+}
+
+fn serves(health: &Health, role: Option<Role>) -> bool {
+    health.ready && (role == Some(Role::Primary) || health.streaming)
+}
+
+fn counts(id: &ProcessId, decision: Option<&Decision>) -> bool {
+    decision.is_some_and(|decision| decision.cohort.contains(id))
+}
+
+/// The id under which a pod is registered.
+pub fn registered(records: &Records, pod: &Pod, namespace: &str) -> Option<ProcessId> {
+    let all: Vec<(&str, &Pooler)> = records
+        .poolers
+        .iter()
+        .map(|(cell, pooler)| (cell.as_ref(), pooler))
+        .collect();
+    newest(&all, pod, namespace, &mut BTreeSet::new()).map(|record| record.id.clone())
 }
 
 fn takes_writes(health: Option<&&Health>) -> bool {

@@ -10,6 +10,9 @@ pub mod backup;
 pub mod backup_volume;
 pub mod certificates;
 pub mod config_files;
+pub mod data_plane;
+#[cfg(test)]
+mod data_plane_tests;
 pub mod decide;
 pub mod identity;
 pub mod members;
@@ -17,6 +20,9 @@ pub mod multiorch;
 pub mod objects;
 pub mod pooler_health;
 pub mod postgres_config;
+pub mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 pub mod quorum;
 pub mod secrets;
 pub mod settings;

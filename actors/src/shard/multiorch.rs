@@ -17,7 +17,8 @@ use crate::workload::{
 };
 
 const HTTP_PORT: i32 = 15300;
-const GRPC_PORT: i32 = 15370;
+/// Where multiorch serves gRPC.
+pub const GRPC_PORT: i32 = 15370;
 const MESH_DIR: &str = "/etc/multigres/tls";
 
 /// The objects of all orchestrators.

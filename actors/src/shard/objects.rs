@@ -36,6 +36,8 @@ pub struct ShardObjects {
     pub base: Vec<Desired>,
     /// Which of them is the ConfigMap with the settings.
     pub config_map: Key,
+    /// Which of them is the budget of the replicas.
+    pub replicas_budget: Key,
     /// Deployments that exit without the topology, so wait for it.
     pub multiorch: Vec<Desired>,
     /// The settings and their hashes, for the pools.
@@ -84,12 +86,14 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
     let total = pods(shard);
     base.push(budget(&identity, "primary", ("In", &["PRIMARY"]), total)?);
     let replicas = inputs.replicas_min_available.unwrap_or(total);
-    base.push(budget(
+    let of_replicas = budget(
         &identity,
         "replicas",
         ("NotIn", &["DRAINED", "PRIMARY"]),
         replicas,
-    )?);
+    )?;
+    let replicas_budget = of_replicas.key.clone();
+    base.push(of_replicas);
     let orchestrators = multiorch::objects(shard, &identity)?;
     base.extend(orchestrators.services);
     Ok(ShardObjects {
@@ -99,6 +103,7 @@ pub fn render_with(shard: &Shard, inputs: Inputs<'_>) -> Result<ShardObjects, Re
             &identity.owner.namespace,
             &identity.suffixed("postgres-config"),
         ),
+        replicas_budget,
         multiorch: orchestrators.deployments,
         config,
     })

@@ -74,6 +74,17 @@ pub struct Health {
     pub position: Option<u64>,
 }
 
+impl Health {
+    /// Both say the same of everything that decisions look at: WAL positions move all the time and wake nobody.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let still = |health: &Self| Self {
+            position: None,
+            ..health.clone()
+        };
+        still(self) == still(other)
+    }
+}
+
 /// Reads an answer of a pooler. What is absent is unknown, and unknown is never counted as good.
 pub fn health(answer: &manager::StatusResponse) -> Health {
     let status = answer.status.clone().unwrap_or_default();

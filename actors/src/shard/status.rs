@@ -1,15 +1,18 @@
-//! Status of a Shard (`lifecycle.md` 16.1). Until the data plane is in sight, Healthy means that the wanted pods are Ready, and
-//! the message says that much and no more.
+//! Status of a Shard (`lifecycle.md` 16.1, `design.md` 7). Healthy means that the wanted pods are Ready and that the data plane
+//! has a serving primary with every wanted pooler in the cohort. An operator that does not talk to the data plane says of pods
+//! that they are Ready, and no more.
 
 use std::collections::BTreeSet;
 
 use crds::Shard;
 use serde_json::{Map, json};
 
+use super::backup::{self, Known};
+use super::data_plane::{self, Sight, Verdict};
 use super::decide::State;
 use super::postgres_config::Hashes;
 use super::settings::{self, Settings};
-use super::{backup_volume, secrets};
+use super::{backup_volume, quarantine, secrets};
 use crate::action::WantReason;
 use crate::entry::Entry;
 use crate::health::{self, Replicas};
@@ -17,7 +20,7 @@ use crate::labels;
 use crate::object::{Key, Kind};
 use crate::plan::Plan;
 use crate::pool;
-use crate::status::{Computed, Condition, Obstacle, Phase, kstatus, volume_change_held};
+use crate::status::{Computed, Condition, Obstacle, Phase, kstatus, text, volume_change_held};
 use crate::storage_class;
 
 /// Pods of all pools: wanted by the spec, and ready.
@@ -41,21 +44,20 @@ pub struct Wanted<'a> {
     pub settings: &'a Settings<'a>,
     /// The hashes of all settings, when they are known.
     pub hashes: &'a Hashes,
+    /// What is in sight of the data plane.
+    pub sight: &'a Sight,
+    /// The pods that the spec asks for, without those that are set aside.
+    pub pods: &'a [Key],
+    /// What becomes of poolers that gave up.
+    pub quarantine: &'a quarantine::Outcome,
+    /// What is known of backups; `None`: the Shard makes none.
+    pub backups: Option<&'a Known>,
 }
 
 /// Computes the status from our own observations; what pools report adds reasons, a missing report takes nothing away.
 pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_>) -> Computed {
-    let names = shard.map(pool::wanted_pods).unwrap_or_default();
     let observed = plan.observed;
-    let ready = names.iter().filter(|key| {
-        observed
-            .get(key)
-            .is_some_and(|entry| !entry.deleting && entry.pod.as_ref().is_some_and(|pod| pod.ready))
-    });
-    let pools = Pools {
-        wanted: names.len(),
-        ready: ready.count(),
-    };
+    let pools = count(plan, wanted);
     let orch = wanted.waits.is_none() && orch_ready(plan, wanted.multiorch);
     let found = health::of_pods(
         observed.controlled(Kind::Pod).chain(
@@ -79,28 +81,14 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
     let (phase, message) = match (obstacles.first(), &broken) {
         (Some(obstacle), _) => (Phase::Degraded, obstacle.message.clone()),
         (None, Some(why)) => (Phase::Degraded, why.clone()),
-        _ if pools_ready && orch => (Phase::Healthy, "all wanted pods are Ready".to_owned()),
+        _ if pools_ready && orch => of_data_plane(plan, wanted),
         _ => {
             let waits = wanted.waits.unwrap_or(WAITING);
             (Phase::Progressing, waits.to_owned())
         }
     };
     let mut conditions = kstatus(phase, &message, &obstacles);
-    conditions.push(if pools_ready {
-        Condition::new(
-            "Available",
-            true,
-            "AllPodsReady",
-            "all wanted pool pods are Ready",
-        )
-    } else {
-        Condition::new(
-            "Available",
-            false,
-            "NotAllPodsReady",
-            "not all wanted pool pods are Ready",
-        )
-    });
+    conditions.push(available(plan, wanted, pools_ready));
     conditions.extend(wants(plan, shard));
     if observed.topology.is_some() {
         let told = observed.records().and_then(|told| told.reachable.clone());
@@ -136,6 +124,17 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
     ) {
         fields.insert("postgresConfig".into(), value);
     }
+    if let Sight::Clear(members) = wanted.sight {
+        fields.extend(data_plane::fields(observed, members));
+    }
+    let mut news = backup::tell(
+        &observed.me,
+        wanted.backups,
+        plan.now(),
+        &mut fields,
+        &mut conditions,
+    );
+    news.extend(wanted.quarantine.tell(&mut fields, &mut conditions));
     let kept = &[
         "disruption",
         "rollout",
@@ -149,10 +148,71 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         phase,
         message,
         conditions,
-        news: Vec::new(),
+        news,
         fields,
         ask_again: found.ask_again.into_iter().chain(expires).min(),
         kept,
+    }
+}
+
+fn count(plan: &Plan<'_, State>, wanted: &Wanted<'_>) -> Pools {
+    let ready = wanted.pods.iter().filter(|key| {
+        let entry = plan.observed.get(key);
+        entry
+            .is_some_and(|entry| !entry.deleting && entry.pod.as_ref().is_some_and(|pod| pod.ready))
+    });
+    Pools {
+        wanted: wanted.pods.len(),
+        ready: ready.count(),
+    }
+}
+
+/// The phase once all pods are Ready.
+fn of_data_plane(plan: &Plan<'_, State>, wanted: &Wanted<'_>) -> (Phase, String) {
+    match wanted.sight {
+        Sight::Off => (Phase::Healthy, "all wanted pods are Ready".to_owned()),
+        Sight::Clear(members) => match data_plane::judge(members, wanted.pods) {
+            Verdict {
+                fine: true,
+                message,
+                ..
+            } => (Phase::Healthy, message),
+            Verdict {
+                broken: true,
+                message,
+                ..
+            } => (Phase::Degraded, message),
+            Verdict { message, .. } => (Phase::Progressing, message),
+        },
+        Sight::Pending => {
+            let before = plan.observed.me.status_value();
+            let phases = [Phase::Healthy, Phase::Degraded];
+            let phase = phases
+                .into_iter()
+                .find(|phase| text(&before, "phase") == phase.name());
+            (
+                phase.unwrap_or(Phase::Progressing),
+                text(&before, "message").to_owned(),
+            )
+        }
+    }
+}
+
+/// `Available`: a primary serves (`design.md` 7); of pods alone, that they are Ready.
+fn available(plan: &Plan<'_, State>, wanted: &Wanted<'_>, pools_ready: bool) -> Condition {
+    let by_pods = || {
+        let (reason, message) = match pools_ready {
+            true => ("AllPodsReady", "all wanted pool pods are Ready"),
+            false => ("NotAllPodsReady", "not all wanted pool pods are Ready"),
+        };
+        Condition::new("Available", pools_ready, reason, message)
+    };
+    match wanted.sight {
+        Sight::Off => by_pods(),
+        Sight::Clear(members) => data_plane::judge(members, wanted.pods).available,
+        Sight::Pending => {
+            Condition::told_before(&plan.observed.me, "Available").unwrap_or_else(by_pods)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::effects::executor::{Answer, Found};
 use crate::effects::kubernetes::Failure;
 use crate::entry::Entry;
 use crate::findings::Finding;
+use crate::links;
 use crate::object::{Desired, Key, Kind};
 use crate::room::ActorId;
 
@@ -78,6 +79,9 @@ impl Supervisor {
                     self.read_again(&answer, now, ctx);
                 }
             }
+        }
+        if users && referred && links::is_identity(&key) {
+            self.reidentify(&key);
         }
         self.world.executor.borrow_mut().finish(&answer);
         let mut interested = self.world.referrers(&key);

@@ -29,8 +29,11 @@ impl Supervisor {
             .into_iter()
             .map(|(verb, key, reason, running)| json!({"action": verb, "object": key, "reason": reason, "sent": running}))
             .collect();
+        let poolers = (*id == ActorId::custom(Kind::Shard, &id.uid))
+            .then(|| self.world.links.borrow().describe(&id.uid));
         json!({
             "object": object,
+            "poolers": poolers,
             "restarts": record.map_or(0, |record| record.total),
             "stalled": record.is_some_and(|record| record.stalled_at.is_some()),
             "inbox": {

@@ -1,12 +1,16 @@
 //! What the supervisor is told and asked.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use serde_json::Value;
 
+use crate::effects::dataplane::Tls;
 use crate::effects::executor::Answer;
 use crate::entry::Entry;
 use crate::object::{Key, Kind};
 use crate::room::ActorId;
+use crate::topology_store::peer::Outcome;
 
 /// What comes in from outside the actors' thread.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub enum Inflow {
     Answer(Box<Answer>),
     /// Leadership came or went.
     Leadership(bool),
+    /// The operator's certificate for a cluster was read from this Secret, when it had this content.
+    Identity(Key, u64, Result<Arc<Tls>, (String, Outcome)>),
 }
 
 /// A life ended.

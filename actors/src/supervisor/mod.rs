@@ -9,6 +9,7 @@
 
 mod answers;
 mod introspection;
+mod links;
 pub mod messages;
 mod routing;
 mod seats;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use messages::{Collect, Drain, Exited, Inflow, Inspection, Ping, Question};
 use seats::Record;
 
+use crate::effects::dataplane;
 use crate::object::{Key, Kind};
 use crate::room::ActorId;
 use crate::world::World;
@@ -30,6 +32,7 @@ use crate::world::World;
 pub struct Supervisor {
     world: Rc<World>,
     inflow: Option<mpsc::Receiver<Inflow>>,
+    reports: Option<mpsc::Receiver<dataplane::Report>>,
     relist: watch::Sender<u64>,
     listed: BTreeMap<Kind, u64>,
     records: BTreeMap<ActorId, Record>,
@@ -44,12 +47,14 @@ impl Supervisor {
     pub fn new(
         world: Rc<World>,
         inflow: mpsc::Receiver<Inflow>,
+        reports: mpsc::Receiver<dataplane::Report>,
         relist: watch::Sender<u64>,
         ready: std::sync::Arc<std::sync::atomic::AtomicBool>,
     ) -> Self {
         Self {
             world,
             inflow: Some(inflow),
+            reports: Some(reports),
             relist,
             listed: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -73,6 +78,9 @@ impl Supervisor {
             Inflow::ForeignListed(kind) => self.foreign_listed(kind),
             Inflow::Answer(answer) => self.answered(*answer, ctx),
             Inflow::Leadership(leads) => self.leadership(leads),
+            Inflow::Identity(secret, content, result) => {
+                self.identified(secret, content, result, ctx);
+            }
         }
     }
 
@@ -115,6 +123,7 @@ impl Supervisor {
         }
         if all && !self.world.executor.borrow().informed {
             self.world.executor.borrow_mut().informed = true;
+            self.dial_all();
             self.wake_all();
         }
     }
@@ -143,8 +152,16 @@ impl Supervisor {
             self.relist.send_modify(|epoch| *epoch += 1);
         } else {
             executor.clear();
+            self.world.links.borrow_mut().close_all();
         }
     }
+}
+
+/// What a channel brings.
+fn stream<T>(channel: mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
+    futures::stream::unfold(channel, |mut channel| async move {
+        Some((channel.recv().await?, channel))
+    })
 }
 
 impl Actor for Supervisor {
@@ -152,10 +169,10 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(inflow) = self.inflow.take() {
-            let stream = futures::stream::unfold(inflow, |mut inflow| async move {
-                Some((inflow.recv().await?, inflow))
-            });
-            ctx.add_stream(stream);
+            ctx.add_stream(stream(inflow));
+        }
+        if let Some(reports) = self.reports.take() {
+            ctx.add_stream(stream(reports));
         }
     }
 }

@@ -7,6 +7,7 @@ use actix::prelude::*;
 use super::Supervisor;
 use crate::cluster::certificates;
 use crate::entry::Entry;
+use crate::links;
 use crate::object::{Key, Kind, MANAGED_BY};
 use crate::room::ActorId;
 use crate::store::Change;
@@ -34,6 +35,11 @@ impl Supervisor {
         };
         if key.kind.is_custom() {
             self.seat(&entry, ctx);
+        }
+        if key.kind == Kind::Pod {
+            self.dial(&entry);
+        } else if links::is_identity(key) {
+            self.reidentify(key);
         }
         let mut ids = self.concerned(&entry);
         if key.kind == Kind::Cell && before.is_none_or(|old| old.generation != entry.generation) {
@@ -176,6 +182,11 @@ impl Supervisor {
         }
         if key.kind.is_custom() {
             self.end(key.kind, &known.uid);
+        }
+        if key.kind == Kind::Pod {
+            self.world.links.borrow_mut().forget(key);
+        } else if links::is_identity(key) {
+            self.reidentify(key);
         }
         for id in concerned.iter().filter(|id| id.uid != known.uid) {
             self.world.wake(id, key);

@@ -113,7 +113,7 @@ impl Reader {
                 (Ok(shard), _) => ShardSpec {
                     uid: entry.uid.clone(),
                     key: entry.key().clone(),
-                    pods: pool::wanted_pods(&shard).len(),
+                    pods: pool::wanted_pods(&shard, &BTreeSet::new()).len(),
                     cells: pool::cells(&shard).into_iter().map(Into::into).collect(),
                 },
                 // One that cannot be read wants what it wanted before, and pods in any case: nothing of it is surely gone.

@@ -157,6 +157,7 @@ impl Desk {
                 .collect(),
             wants: BTreeMap::new(),
             topology: None,
+            poolers: None,
         }
     }
 
@@ -174,7 +175,11 @@ impl Desk {
                 Kind::TopoServer => actors::toposerver::decide::decide(&observed, &state, now),
                 Kind::Cell => actors::cell::decide::decide(&observed, &state, now),
                 Kind::TableGroup => actors::tablegroup::decide::decide(&observed, &state, now),
-                Kind::Shard => actors::shard::decide::decide(&observed, &state, now),
+                Kind::Shard => plain(actors::shard::decide::decide(
+                    &observed,
+                    &Default::default(),
+                    now,
+                )),
                 other => panic!("{} has no actor here", other.name()),
             };
             if decision.references == references {
@@ -358,5 +363,16 @@ fn merge(target: &mut Value, patch: &Value) {
         } else {
             merge(&mut target[field], change);
         }
+    }
+}
+
+/// What a ShardActor decides, without what it remembers and whom it calls.
+fn plain<S>(decision: Decision<S>) -> Decision<State> {
+    Decision {
+        actions: decision.actions,
+        wake: decision.wake,
+        references: decision.references,
+        inputs: decision.inputs,
+        ..Decision::idle(State::default())
     }
 }

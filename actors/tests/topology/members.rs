@@ -1,6 +1,7 @@
 //! Roles, leader and cohort from records and health.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use actors::proto::clustermetadata as wire;
 use actors::proto::multiorch::ShardStatusResponse;
@@ -81,6 +82,7 @@ fn shard() -> Shard {
             .map(|n| Pod {
                 name: name(n).into(),
                 cell: "zone1".into(),
+                says: None,
             })
             .collect(),
         heard: (0..3)
@@ -88,8 +90,8 @@ fn shard() -> Shard {
                 (
                     process(n),
                     Heard {
-                        health: health(n, 0, 4),
-                        at: at(100),
+                        health: Rc::new(health(n, 0, 4)),
+                        until: Some(at(115)),
                     },
                 )
             })
@@ -175,7 +177,7 @@ fn the_first_election_needs_no_event_of_kubernetes() {
 fn an_old_leader_that_does_not_know_is_no_leader() {
     let mut shard = shard();
     for n in 1..3 {
-        shard.heard.get_mut(&process(n)).unwrap().health = health(n, 1, 5);
+        shard.heard.get_mut(&process(n)).unwrap().health = Rc::new(health(n, 1, 5));
     }
     let members = shard.at(101);
     assert_eq!(leader(&members), Some("demo-a-1"));
@@ -207,7 +209,7 @@ fn two_primary_records_are_reported_and_a_tie_names_nobody() {
 #[test]
 fn poolers_that_contradict_each_other_about_a_rule_make_no_leader() {
     let mut shard = shard();
-    shard.heard.get_mut(&process(1)).unwrap().health = health(1, 1, 4);
+    shard.heard.get_mut(&process(1)).unwrap().health = Rc::new(health(1, 1, 4));
     let members = shard.at(101);
     assert_eq!(members.decision, None);
     assert!(
@@ -255,7 +257,7 @@ fn what_was_heard_too_long_ago_or_from_another_is_not_believed() {
     );
     assert!(members.members.iter().all(|member| !member.serving));
     let mut shard = self::shard();
-    shard.heard.get_mut(&process(1)).unwrap().health.id = Some(process(2));
+    Rc::make_mut(&mut shard.heard.get_mut(&process(1)).unwrap().health).id = Some(process(2));
     assert_eq!(shard.at(101).eligible, BTreeSet::from([process(2)]));
 }
 
@@ -270,7 +272,9 @@ fn only_members_that_can_be_recruited_are_counted() {
     ];
     for (name, change) in changes {
         let mut shard = shard();
-        change(&mut shard.heard.get_mut(&process(1)).unwrap().health);
+        change(Rc::make_mut(
+            &mut shard.heard.get_mut(&process(1)).unwrap().health,
+        ));
         let members = shard.at(101);
         assert_eq!(members.eligible, BTreeSet::from([process(2)]), "{name}");
         assert_eq!(
@@ -295,7 +299,9 @@ fn a_leader_that_cannot_take_writes_is_no_serving_primary() {
     ];
     for (name, change) in changes {
         let mut shard = shard();
-        change(&mut shard.heard.get_mut(&process(0)).unwrap().health);
+        change(Rc::make_mut(
+            &mut shard.heard.get_mut(&process(0)).unwrap().health,
+        ));
         let members = shard.at(101);
         assert!(!members.writable, "{name}");
         assert_eq!(members.undecided, name == "revoked", "{name}");
@@ -344,6 +350,7 @@ fn the_real_switchover_step_by_step() {
         .map(|n| Pod {
             name: format!("ha-postgres-default-0-inf-pool-main-zone-a-6904f14d-{n}").into(),
             cell: "zone-a".into(),
+            says: None,
         })
         .collect();
     let mut leaders = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actors::clock::Clock;
 use actors::object::{Key, Kind};
 use actors::operator::{
-    Handle, Hooks, ImageStrategy, Inspection, Leadership, Settings, start_with,
+    Dialer, Handle, Hooks, ImageStrategy, Inspection, Leadership, Settings, start_with,
 };
 use actors::supervisor::Inflow;
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub struct Bed {
     pub server: Arc<Server>,
     pub travel: watch::Sender<Travel>,
     pub hooks: Hooks,
+    /// What stands in for the data plane; none: the operator does not look for one.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// The environment of the next process.
     pub variables: BTreeMap<String, String>,
     /// Topology stores are looked at; such a test needs real time.
@@ -71,6 +73,7 @@ impl Bed {
             server,
             travel: watch::channel(Travel::default()).0,
             hooks: Hooks::default(),
+            dialer: None,
             variables: BTreeMap::new(),
             stores: false,
             began: Instant::now(),
@@ -127,6 +130,7 @@ impl Bed {
             image_strategy: ImageStrategy::default(),
             call_deadline: DEADLINE,
             stores: self.stores,
+            dialer: self.dialer.clone(),
             io: tokio::runtime::Handle::current(),
             hooks: self.hooks.clone(),
         };

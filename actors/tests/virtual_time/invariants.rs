@@ -208,7 +208,7 @@ pub fn wanted_pods(kind: Kind, object: &Value) -> Vec<Key> {
         Kind::TableGroup => {
             below(&actors::tablegroup::objects::render(&received::<TableGroup>(object)).unwrap())
         }
-        Kind::Shard => actors::pool::wanted_pods(&received::<Shard>(object)),
+        Kind::Shard => actors::pool::wanted_pods(&received::<Shard>(object), &Default::default()),
         _ => Vec::new(),
     }
 }

@@ -12,6 +12,7 @@
 mod bed;
 mod controllers;
 mod faults;
+mod fleet;
 mod histories;
 mod invariants;
 mod leadership;
@@ -29,6 +30,7 @@ mod bring_up;
 mod edits;
 mod images;
 mod lessons;
+mod poolers;
 mod rebuild;
 mod references;
 mod restarts;

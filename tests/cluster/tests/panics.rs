@@ -51,6 +51,7 @@ async fn a_panicking_actor_harms_nobody_and_stalls_until_an_edit() {
         "--metrics-bind-address=0",
         "--health-probe-bind-address=127.0.0.1:0",
         "--topology-stores=false",
+        "--data-plane=false",
     ];
     let args = args::Args::parse_from(flags);
     let kubeconfig = bed

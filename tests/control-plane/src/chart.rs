@@ -202,6 +202,8 @@ impl Installed {
                 Some(&format!("127.0.0.1:{}", self.slot.port()?)),
             );
         }
+        // Pods run nothing here; who puts something in their place says so.
+        set(&mut args, "--data-plane", Some("false"));
         OperatorProcess::start(binary, &pod, args, env, log, overrides)
     }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::action::{Action, Want, WantReason};
 use crate::fixtures::{Bed, NAMESPACE};
+use crate::shard::decide::State;
 use crate::shard::postgres_config::{Sizing, effective, render};
-use crate::status::State;
 
 /// A Shard whose settings come from key `conf` of ConfigMap `mine`.
 fn bed(text: &str) -> Bed {
