@@ -12,8 +12,11 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use prost::Message;
+use serde_json::Value;
+use standin::name::Id;
 use standin::net::fault::Faults;
-use standin::net::pod::PodSpec;
+use standin::net::pod::{PodSpec, Role};
+use standin::net::pooler;
 
 use crate::ONE;
 
@@ -41,6 +44,7 @@ struct Scene {
 async fn a_cluster_outlives_what_happens_to_its_topology() {
     let _one = ONE.lock().await;
     let scene = Scene::start().await;
+    scene.roles_are_told().await;
     scene.settled_is_silent().await;
     for key in [CELL, DATABASE] {
         scene.back_after_deletion(key, SOON).await;
@@ -82,6 +86,47 @@ impl Scene {
             };
             faults.set(&member.key(), fault);
         }
+    }
+
+    /// The Shard's status names the primary, and follows it to another pod.
+    async fn roles_are_told(&self) {
+        let shard = &self.topology.shard;
+        let first = shard.read(|shard, _| shard.primary().cloned()).unwrap();
+        self.primary_is_told(&first).await;
+        shard.change(|shard, now| shard.switch(None, now));
+        let second = shard.until(|shard| shard.primary().filter(|new| **new != first).cloned());
+        let second = tokio::time::timeout(HEALTHY, second).await.unwrap();
+        let switched = Instant::now();
+        self.primary_is_told(&second).await;
+        println!("another primary is told after {:?}", switched.elapsed());
+        self.bed.phase("one", "Healthy").await.unwrap();
+    }
+
+    async fn primary_is_told(&self, primary: &Id) {
+        let fleet = self.bed.data_plane.as_ref().unwrap();
+        let pods = fleet.pods();
+        let leads = |pod: &&std::sync::Arc<PodSpec>| {
+            pod.role == Role::Pool && pooler::identity(pod) == *primary
+        };
+        let pod = &pods.iter().find(leads).unwrap().name;
+        let shards = self.bed.api("Shard", "shards");
+        let mut roles = Value::Null;
+        let told = wait::until("the Shard to name its primary", BACK, async || {
+            let list = shards.list(&ListParams::default()).await?;
+            let status = list.iter().next().map(|shard| shard.data.clone());
+            roles = status
+                .and_then(|data| data.pointer("/status/podRoles").cloned())
+                .unwrap_or_default();
+            let of = |role: &str| {
+                let roles = roles.as_object().into_iter().flatten();
+                roles.filter(|(_, value)| *value == role).count()
+            };
+            let named = roles.get(pod).is_some_and(|role| role == "PRIMARY");
+            let all = of("PRIMARY") == 1 && of("REPLICA") == self.pods.len() - 1;
+            Ok((named && all).then_some(()))
+        })
+        .await;
+        assert!(told.is_ok(), "{pod} leads, the status says {roles}");
     }
 
     async fn settled_is_silent(&self) {
@@ -223,6 +268,7 @@ impl Scene {
         let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, NAMESPACE);
         let members = self.members();
+        let old = self.topology.revision().await.unwrap();
         self.crash(&members, true);
         let now = DeleteParams::default().grace_period(0);
         for member in &members {
@@ -247,6 +293,11 @@ impl Scene {
         for key in [CELL, DATABASE] {
             self.topology.key(key, BACK).await.unwrap();
         }
+        let new = self.topology.revision().await.unwrap();
+        assert!(
+            new < old,
+            "revision {new} follows {old}: the old history is still there"
+        );
         println!("a new history has its records after {:?}", back.elapsed());
         self.reachable("True", BACK).await;
         self.nobody_was_taken_for_dead().await;

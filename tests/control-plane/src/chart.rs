@@ -188,7 +188,9 @@ impl Installed {
         env.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
         // Nothing answers in pods that kwok plays alone.
         let answers = self.pods == Pods::StandIn;
-        env.push(("TOPOLOGY_STORES".to_owned(), answers.to_string()));
+        for part in ["TOPOLOGY_STORES", "DATA_PLANE"] {
+            env.push((part.to_owned(), answers.to_string()));
+        }
         let log = self.dir.join("logs").join(format!("{pod}.log"));
         let mut args: Vec<String> = self
             .args
@@ -202,8 +204,6 @@ impl Installed {
                 Some(&format!("127.0.0.1:{}", self.slot.port()?)),
             );
         }
-        // Pods run nothing here; who puts something in their place says so.
-        set(&mut args, "--data-plane", Some("false"));
         OperatorProcess::start(binary, &pod, args, env, log, overrides)
     }
 
