@@ -18,7 +18,7 @@ use standin::net::fault::Faults;
 use standin::net::pod::{PodSpec, Role};
 use standin::net::pooler;
 
-use crate::ONE;
+use crate::{ONE, bring_up};
 
 /// Longest time until a record that somebody deleted is back.
 const SOON: Duration = Duration::from_secs(1);
@@ -43,9 +43,10 @@ struct Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_outlives_what_happens_to_its_topology() {
     let _one = ONE.lock().await;
-    let scene = Scene::start().await;
+    let mut scene = Scene::start().await;
     scene.roles_are_told().await;
     scene.settled_is_silent().await;
+    scene.a_restart_writes_nothing().await;
     for key in [CELL, DATABASE] {
         scene.back_after_deletion(key, SOON).await;
     }
@@ -59,11 +60,16 @@ impl Scene {
     async fn start() -> Self {
         let bed = Bed::start_with_data_plane("data-plane").await.unwrap();
         let operator = bed.operator().await.unwrap();
+        let audit = bed.plane.audit();
+        let begin = audit.settle().await.unwrap();
         bed.create("one", PASSWORD).await.unwrap();
         bed.phase("one", "Healthy").await.unwrap();
+        audit.settle().await.unwrap();
+        let writes = audit.writes(begin, &chart::user()).unwrap();
         let topology = Topology::of(bed.data_plane.as_ref().unwrap()).unwrap();
         let pods = pool(&bed).await;
         assert!(pods.len() > 1, "{pods:?}");
+        bring_up::cost(&writes, 1, pods.len());
         topology.led(pods.len()).await.unwrap();
         Self {
             bed,
@@ -149,6 +155,25 @@ impl Scene {
         let noise = audit.events(mark, &chart::user()).unwrap();
         assert!(noise.is_empty(), "{noise:#?}");
         assert_eq!(self.operator.log_lines().unwrap().len(), lines, "log lines");
+    }
+
+    /// Another process of the operator finds everything as it should be: in Kubernetes, in etcd, and at the poolers.
+    async fn a_restart_writes_nothing(&mut self) {
+        let audit = self.bed.plane.audit();
+        let mark = audit.settle().await.unwrap();
+        let revision = self.topology.revision().await.unwrap();
+        self.operator.terminate().await.unwrap();
+        self.operator = self.bed.operator().await.unwrap();
+        let inspector = Inspector::new(&self.bed.plane).await.unwrap();
+        inspector.settled(&self.operator).await.unwrap();
+        // Poolers are dialled anew, and what they say could differ from what is written.
+        pass(Duration::from_secs(5)).await.unwrap();
+        audit.settle().await.unwrap();
+        let noise = audit.writes(mark, &chart::user()).unwrap();
+        assert!(noise.is_empty(), "{noise:#?}");
+        let noise = audit.events(mark, &chart::user()).unwrap();
+        assert!(noise.is_empty(), "{noise:#?}");
+        assert_eq!(self.topology.revision().await.unwrap(), revision);
     }
 
     /// Deletes a record and waits until it is there again.

@@ -67,7 +67,7 @@ impl Drop for Beside {
 /// When they are none.
 pub fn network(text: &str) -> anyhow::Result<[u8; 2]> {
     let mut numbers = text.split('.').map(str::parse);
-    let mut next = || Some(numbers.next()?.ok()?);
+    let mut next = || numbers.next()?.ok();
     next()
         .zip(next())
         .map(|(first, second)| [first, second])
