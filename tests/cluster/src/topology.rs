@@ -44,7 +44,8 @@ impl Topology {
     /// # Errors
     /// When it does not answer.
     pub async fn revision(&self) -> anyhow::Result<i64> {
-        Ok(self.store.list("").await?.1)
+        let list = insist(async || self.store.list("").await).await?;
+        Ok(list.1)
     }
 
     /// Whether a key is there.
@@ -71,7 +72,7 @@ impl Topology {
     /// # Errors
     /// When the store does not answer.
     pub async fn poolers(&self) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-        let (entries, _) = self.store.list("poolers/").await?;
+        let (entries, _) = insist(async || self.store.list("poolers/").await).await?;
         Ok(entries
             .into_iter()
             .map(|entry| (entry.key, entry.value))
@@ -90,6 +91,14 @@ impl Topology {
             .await
             .with_context(|| format!("no primary with {members} members"))
     }
+}
+
+/// Asks until a store answers: connections to members that were away fail once.
+///
+/// # Errors
+/// When it does not answer in time.
+pub async fn insist<T>(mut ask: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    wait::quietly("an answer of etcd", HEALTHY, async || Ok(ask().await.ok())).await
 }
 
 /// Members of the managed etcds that run, by name.

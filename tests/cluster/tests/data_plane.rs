@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actors::proto::clustermetadata::Multipooler;
 use cluster::introspection::Inspector;
-use cluster::topology::{Topology, members};
+use cluster::topology::{Topology, insist, members};
 use cluster::{Bed, HEALTHY, NAMESPACE, PASSWORD, pass};
 use control_plane::{OperatorProcess, chart, wait};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -178,13 +178,10 @@ impl Scene {
 
     /// Deletes a record and waits until it is there again.
     async fn back_after_deletion(&self, key: &str, within: Duration) {
-        let what = format!("the deletion of {key}");
-        wait::quietly(&what, HEALTHY, async || {
-            // A client of a member that is gone, or has no leader, is dialled anew.
-            Ok(self.topology.store.delete(key).await.ok())
-        })
-        .await
-        .unwrap();
+        // A client of a member that is gone, or has no leader, is dialled anew.
+        insist(async || self.topology.store.delete(key).await)
+            .await
+            .unwrap();
         let deleted = Instant::now();
         self.topology.key(key, within).await.unwrap();
         let after = deleted.elapsed();
@@ -260,11 +257,7 @@ impl Scene {
     }
 
     async fn topology_answers(&self) {
-        wait::until("the topology to answer", HEALTHY, async || {
-            Ok(self.topology.revision().await.ok())
-        })
-        .await
-        .unwrap();
+        self.topology.revision().await.unwrap();
     }
 
     /// The operator hangs while more happens than its watch can hold, and the history of that is compacted.
@@ -273,13 +266,16 @@ impl Scene {
         self.operator.pause().unwrap();
         for number in 0..1_000 {
             let key = format!("noise/{}", number % 10);
-            store.put(&key, vec![b'x'; 2_048]).await.unwrap();
+            insist(async || store.put(&key, vec![b'x'; 2_048]).await)
+                .await
+                .unwrap();
         }
         for number in 0..10 {
-            store.delete(&format!("noise/{number}")).await.unwrap();
+            let key = format!("noise/{number}");
+            insist(async || store.delete(&key).await).await.unwrap();
         }
-        store.delete(DATABASE).await.unwrap();
-        store.compact().await.unwrap();
+        insist(async || store.delete(DATABASE).await).await.unwrap();
+        insist(async || store.compact().await).await.unwrap();
         self.operator.resume().unwrap();
         self.topology.key(DATABASE, BACK).await.unwrap();
         self.reachable("True", BACK).await;
