@@ -14,7 +14,7 @@ help: ## This list
 
 demo: rust go ## A Multigres cluster on a control plane of this machine, and how to look at it
 	@tests/control-plane/build.sh >/dev/null
-	cargo build --release --locked --package multigres-operator --package demo
+	cargo build --release --locked --package multigres-operator --package demo --package standin
 	@$(TARGET)/release/demo up
 
 demo-stop: ## Stop the demo and remove what it left

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use control_plane::{Installed, OperatorProcess, Overrides, Plane, PlaneOptions, chart, wait};
+use control_plane::{
+    Installed, OperatorProcess, Overrides, Plane, PlaneOptions, Pods, chart, wait,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
+use standin::net::beside::Beside;
 
 /// Longest bring-up that is waited for.
 pub const HEALTHY: Duration = Duration::from_secs(120);
@@ -17,8 +20,13 @@ pub const NAMESPACE: &str = "default";
 /// The Secret of the test clusters' passwords.
 pub const PASSWORD: &str = "multigres-admin-password";
 
+/// How many times faster than real Multigres the stand-in is.
+const SPEED: u32 = 10;
+
 /// A plane with the chart installed.
 pub struct Bed {
+    /// What plays the operator's pods, unless kwok does alone.
+    pub data_plane: Option<Beside>,
     /// The plane.
     pub plane: Plane,
     /// The chart.
@@ -70,14 +78,35 @@ impl Bed {
     /// # Errors
     /// When any of it fails.
     pub async fn start(name: &str, values: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_on(name, values, Pods::Instant).await
+    }
+
+    /// The same with a stand-in data plane: pods are Ready when what runs in them is.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn start_with_data_plane(name: &str) -> anyhow::Result<Self> {
+        Self::start_on(name, &[], Pods::StandIn).await
+    }
+
+    async fn start_on(name: &str, values: &[(&str, &str)], pods: Pods) -> anyhow::Result<Self> {
         let mut plane = Plane::start_server(PlaneOptions {
             name: name.into(),
+            pods,
             ..PlaneOptions::default()
         })
         .await?;
         let installed = chart::install(&plane, values).await?;
         plane.start_nodes().await?;
-        let bed = Self { plane, installed };
+        let data_plane = match pods {
+            Pods::Instant => None,
+            Pods::StandIn => Some(Beside::start(&plane, SPEED)?),
+        };
+        let bed = Self {
+            data_plane,
+            plane,
+            installed,
+        };
         bed.secret(PASSWORD, "change-me").await?;
         Ok(bed)
     }

@@ -12,6 +12,7 @@ pub mod introspection;
 pub mod owned;
 pub mod rights;
 pub mod terms;
+pub mod topology;
 pub mod transitions;
 
 pub use bed::{Bed, HEALTHY, NAMESPACE, PASSWORD, binary, kind, pass};

@@ -37,7 +37,7 @@ async fn a_bring_up_costs_little_and_a_settled_operator_is_silent() {
     }
     inspector.settled(&operator).await.unwrap();
     let settled = audit.settle().await.unwrap();
-    cost(&audit.writes(begin, &user).unwrap(), names.len());
+    cost(&audit.writes(begin, &user).unwrap(), names.len(), 0);
     events(&bed, &transitions).await;
     hashes_survive_the_round_trip(&bed).await;
 
@@ -88,14 +88,18 @@ fn silent(audit: &Audit, since: Mark, when: &str) {
     assert!(noise.is_empty(), "events {when}: {noise:#?}");
 }
 
-/// Figure 3: at most 1.1 × (objects + 2 per custom resource).
-fn cost(writes: &[Entry], clusters: usize) {
+/// What the steps of a pooler on its way up may cost: it starts, has PostgreSQL, is in the cohort, leads or follows, and is
+/// labelled so; each is told in the Shard's status at once.
+const STEPS: usize = 10;
+
+/// Figure 3: at most 1.1 × (objects + 2 per custom resource), and the steps of the poolers that are followed.
+pub fn cost(writes: &[Entry], clusters: usize, poolers: usize) {
     // What StatefulSets and Deployments make is not ours.
     let created = writes
         .iter()
         .filter(|write| write.subresource.is_empty() && write.code == 201);
     let made = created.count();
-    let limit = 1.1 * (made + 2 * RESOURCES * clusters) as f64;
+    let limit = 1.1 * (made + 2 * RESOURCES * clusters + STEPS * poolers) as f64;
     println!(
         "{clusters} clusters: {} writes, {made} objects, limit {limit:.0}",
         writes.len()

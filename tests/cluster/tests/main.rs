@@ -12,9 +12,11 @@ mod bring_up;
 mod cel;
 #[path = "../../../crds/tests/common/mod.rs"]
 mod common;
+mod data_plane;
 mod deletion;
 mod kill;
 mod leadership;
+mod lost_writes;
 mod outage;
 mod panics;
 mod random;

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     operator::{OperatorProcess, Overrides},
-    plane::{DEADLINE, Plane},
+    plane::{DEADLINE, Plane, Pods},
     slot::Slot,
     wait,
 };
@@ -55,6 +55,7 @@ pub struct Installed {
     pub args: Vec<String>,
     /// The container's environment.
     env: Vec<EnvVar>,
+    pods: Pods,
     service_account: String,
     kubeconfig: PathBuf,
     dir: PathBuf,
@@ -153,6 +154,7 @@ async fn installed(plane: &Plane) -> anyhow::Result<Installed> {
     Ok(Installed {
         args: args.unwrap_or_default(),
         env: env.unwrap_or_default(),
+        pods: plane.pods(),
         kubeconfig: plane
             .service_account_kubeconfig(NAMESPACE, &service_account)
             .await?,
@@ -184,8 +186,11 @@ impl Installed {
             .clone()
             .unwrap_or_else(|| self.kubeconfig.clone());
         env.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
-        // Nothing answers in the topology pods of kwok by itself; a test that brings an etcd along says so by an override.
-        env.push(("TOPOLOGY_STORES".to_owned(), "false".to_owned()));
+        // Nothing answers in pods that kwok plays alone.
+        let answers = self.pods == Pods::StandIn;
+        for part in ["TOPOLOGY_STORES", "DATA_PLANE"] {
+            env.push((part.to_owned(), answers.to_string()));
+        }
         let log = self.dir.join("logs").join(format!("{pod}.log"));
         let mut args: Vec<String> = self
             .args
@@ -199,8 +204,6 @@ impl Installed {
                 Some(&format!("127.0.0.1:{}", self.slot.port()?)),
             );
         }
-        // Pods run nothing here; who puts something in their place says so.
-        set(&mut args, "--data-plane", Some("false"));
         OperatorProcess::start(binary, &pod, args, env, log, overrides)
     }
 

@@ -26,4 +26,4 @@ pub use chart::Installed;
 pub use faults::{Fault, PodFault};
 pub use operator::{OperatorProcess, Overrides};
 pub use plane::{Plane, PlaneOptions, Pods, connect};
-pub use process::{Process, Signal, alive, signal_pid};
+pub use process::{Guard, Process, Signal, alive, signal_pid};

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -29,7 +29,7 @@ use crate::{
     binaries::Binaries,
     certificates::write_kubeconfig,
     components::Components,
-    process::{Process, Running, Signal, signal_pid},
+    process::{Launch, Process, Running, Signal, signal_pid},
     slot::Slot,
     stages, wait,
 };
@@ -87,6 +87,7 @@ pub struct Plane {
     client: Client,
     kubeconfig: PathBuf,
     processes: Mutex<BTreeMap<Process, Running>>,
+    companions: Mutex<BTreeMap<String, Running>>,
     tokens: AtomicUsize,
 }
 
@@ -120,6 +121,7 @@ impl Plane {
             client,
             kubeconfig,
             processes: Mutex::default(),
+            companions: Mutex::default(),
             tokens: AtomicUsize::new(0),
         };
         let started = plane.server().await;
@@ -179,15 +181,37 @@ impl Plane {
         Ok(())
     }
 
-    fn processes(&self) -> std::sync::MutexGuard<'_, BTreeMap<Process, Running>> {
+    /// Starts a program that belongs to the plane: it ends with it, or survives with it.
+    pub fn run_beside(&self, name: &str, program: &Path, args: Vec<String>) -> anyhow::Result<()> {
+        let running = Running::start(Launch {
+            name,
+            program,
+            args,
+            env: Vec::new(),
+            log: self.dir().join("logs").join(format!("{name}.log")),
+            detach: self.detach,
+            lock: None,
+        })?;
+        self.companions().insert(name.to_owned(), running);
+        Ok(())
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<Process, Running>> {
         self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn companions(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.companions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fails if a process of the plane has ended.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.processes().values_mut().try_for_each(Running::check)
+        self.processes().values_mut().try_for_each(Running::check)?;
+        self.companions().values_mut().try_for_each(Running::check)
     }
 
     /// A client with all rights (user `admin`).
@@ -307,12 +331,16 @@ impl Plane {
         self.processes().values().map(Running::pid).collect()
     }
 
-    /// The process ids of all components by program.
+    /// The process ids of all components and of what runs beside them, by program.
     pub fn named_pids(&self) -> BTreeMap<String, u32> {
-        self.processes()
+        let processes = self.processes();
+        let processes = processes.iter();
+        let own = processes.map(|(process, running)| (process.program().to_owned(), running.pid()));
+        let companions = self.companions();
+        let beside = companions
             .iter()
-            .map(|(process, running)| (process.program().to_owned(), running.pid()))
-            .collect()
+            .map(|(name, running)| (name.clone(), running.pid()));
+        own.chain(beside).collect()
     }
 
     /// Sends a signal to a component.
@@ -329,11 +357,14 @@ impl Plane {
 impl Drop for Plane {
     fn drop(&mut self) {
         let processes = std::mem::take(&mut *self.processes());
+        let companions = std::mem::take(&mut *self.companions());
         if self.detach {
-            processes.into_values().for_each(Running::forget);
+            let all = processes.into_values().chain(companions.into_values());
+            all.for_each(Running::forget);
             return;
         }
         // Clients first, so that their last lines are not about servers that went away.
+        drop(companions);
         processes.into_values().rev().for_each(drop);
         if self.keep || std::thread::panicking() {
             eprintln!("the plane's files are kept in {}", self.dir().display());

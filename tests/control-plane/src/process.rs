@@ -112,8 +112,7 @@ pub(crate) struct Running {
     name: String,
     log: PathBuf,
     child: Child,
-    /// A shell that reads from a pipe whose other end only this process holds, and kills the child when it closes.
-    guard: Option<Child>,
+    guard: Option<Guard>,
 }
 
 impl Running {
@@ -138,7 +137,7 @@ impl Running {
             guard: None,
         };
         if !launch.detach {
-            running.guard = Some(guard(running.pid())?);
+            running.guard = Some(Guard::over(running.pid())?);
         }
         Ok(running)
     }
@@ -175,11 +174,8 @@ impl Running {
 
     /// Kills the process and waits for its end.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            // Failing means that it has ended already; the same holds below.
-            let _ = guard.kill();
-            let _ = guard.wait();
-        }
+        drop(self.guard.take());
+        // Failing means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -210,19 +206,40 @@ fn command(launch: &Launch<'_>) -> Command {
     command
 }
 
-fn guard(pid: u32) -> anyhow::Result<Child> {
-    Command::new("sh")
-        .args([
-            "-c",
-            r#"trap "" INT HUP TERM; read -r _; kill -KILL "$1""#,
-            "guard",
-            &pid.to_string(),
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("failed to start the guard")
+/// Kills a process when this one ends, however it ends; not when dropped before.
+///
+/// It is a shell that reads from a pipe whose other end only this process holds.
+#[derive(Debug)]
+pub struct Guard(Child);
+
+impl Guard {
+    /// Watches over a process.
+    ///
+    /// # Errors
+    /// When there is no shell.
+    pub fn over(pid: u32) -> anyhow::Result<Self> {
+        let guard = Command::new("sh")
+            .args([
+                "-c",
+                r#"trap "" INT HUP TERM; read -r _; kill -KILL "$1""#,
+                "guard",
+                &pid.to_string(),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start the guard")?;
+        Ok(Self(guard))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Failing means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The last lines of a file.

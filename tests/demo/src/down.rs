@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::Context;
 use control_plane::{Signal, signal_pid, wait};
 
-use crate::state::{State, folder, ours};
+use crate::state::{State, folder, members, ours};
 
 /// Killed processes are gone at once; the deadline is for a machine under load.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,7 +27,8 @@ pub async fn down() -> anyhow::Result<()> {
         let _ = signal_pid(*pid, Signal::Kill);
     }
     wait::quietly("the processes' end", DEADLINE, async || {
-        Ok(alive().next().is_none().then_some(()))
+        let gone = alive().next().is_none() && !members(&folder);
+        Ok(gone.then_some(()))
     })
     .await?;
     fs::remove_dir_all(&folder)

@@ -87,8 +87,13 @@ impl Object {
                 "not Ready"
             }
         });
+        let role = self.object.labels().get("multigres.com/role");
         match (self.kind.as_str(), self.phase(), ready) {
-            ("Pod", _, Some(ready)) | (_, None, Some(ready)) => ready.to_owned(),
+            ("Pod", _, Some(ready)) => match role {
+                Some(role) => format!("{ready}, {role}"),
+                None => ready.to_owned(),
+            },
+            (_, None, Some(ready)) => ready.to_owned(),
             (_, Some(phase), _) => phase.to_owned(),
             (_, None, None) => String::new(),
         }

@@ -51,6 +51,21 @@ impl State {
     }
 }
 
+/// Whether an etcd of the demo lives that is no process of the control plane: members of topologies end with the stand-in, a
+/// moment later.
+pub fn members(folder: &Path) -> bool {
+    let needle = format!("--data-dir={}", folder.display());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut names_it = pids.filter(|pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line)
+            .split('\0')
+            .any(|argument| argument.starts_with(&needle))
+    });
+    names_it.next().is_some()
+}
+
 /// Whether a process lives and is the demo's: ids are reused, but only the demo's processes name its folder.
 pub fn ours(pid: u32, folder: &Path) -> bool {
     let needle = folder.as_os_str().as_encoded_bytes();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use control_plane::{OperatorProcess, Overrides, Plane, PlaneOptions, chart, connect};
+use control_plane::{OperatorProcess, Overrides, Plane, PlaneOptions, Pods, chart, connect};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const NAMESPACE: &str = "default";
+/// The program that plays the data plane.
+const STAND_IN: &str = "standin";
 /// A cluster is healthy within seconds where nothing is wrong.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// A line that does not change is repeated this often.
@@ -75,6 +77,7 @@ async fn start_all(
         keep: true,
         detach: true,
         name: "demo".to_owned(),
+        pods: Pods::StandIn,
         ..PlaneOptions::default()
     };
     let mut plane = Plane::start_server(options).await?;
@@ -91,6 +94,7 @@ async fn start_all(
         "the chart is installed; starting controllers and nodes",
     );
     plane.start_nodes().await?;
+    stand_in(&plane)?;
     state.pids = plane.named_pids();
     state.save()?;
     say(
@@ -109,6 +113,20 @@ async fn start_all(
         .insert("multigres-operator".to_owned(), operator.pid());
     state.save()?;
     Ok((state, plane, operator))
+}
+
+/// Starts what plays the data plane. It is built together with the demo.
+fn stand_in(plane: &Plane) -> anyhow::Result<()> {
+    let program = std::env::current_exe()?.with_file_name(STAND_IN);
+    ensure!(program.exists(), "{} is missing", program.display());
+    let argument = |flag: &str, value: &str| format!("--{flag}={value}");
+    let arguments = vec![
+        argument("kubeconfig", &plane.kubeconfig().display().to_string()),
+        argument("folder", &plane.dir().join(STAND_IN).display().to_string()),
+        argument("network", &plane.pod_cidr()),
+        argument("control", &format!("127.0.0.1:{}", plane.free_port()?)),
+    ];
+    plane.run_beside(STAND_IN, &program, arguments)
 }
 
 fn binary() -> anyhow::Result<PathBuf> {
@@ -195,6 +213,7 @@ async fn finish(client: &Client, state: &State, start: Instant) -> anyhow::Resul
         start.elapsed().as_secs_f64()
     );
     println!("export KUBECONFIG={}", state.kubeconfig.display());
+    println!("kubectl get shards -o wide");
     Ok(())
 }
 

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use anyhow::Context;
 use clap::Parser;
 use control_plane::{Binaries, connect};
 use standin::{
     net::{
+        beside::network,
         control::Control,
         files::Files,
         fleet::{Fleet, Options},
@@ -39,10 +39,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (first, second) = args
-        .network
-        .split_once('.')
-        .context("--network is two numbers")?;
+    let network = network(&args.network)?;
     let client = connect(&args.kubeconfig).await?;
     let binaries = tokio::task::spawn_blocking(Binaries::locate).await??;
     std::fs::create_dir_all(&args.folder)?;
@@ -51,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
         speed: args.speed,
         etcd: binaries.path("etcd"),
         folder: args.folder,
-        network: [first.parse()?, second.parse()?],
+        network,
         files: Files::Cluster(client.clone()),
     });
     let control = async {

@@ -19,13 +19,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use standin::{
     name::{Id, ShardKey},
-    net::{
-        fault::Faults,
-        files::Files,
-        fleet::{Fleet, Options},
-        kubelet,
-    },
-    timing::Timing,
+    net::{beside::Beside, fault::Faults},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -100,8 +94,8 @@ fn ready(pod: &Pod) -> bool {
 }
 
 struct Bed {
+    fleet: Beside,
     plane: Plane,
-    fleet: Arc<Fleet>,
     pods: Api<Pod>,
     claims: Api<PersistentVolumeClaim>,
 }
@@ -114,23 +108,12 @@ impl Bed {
             ..PlaneOptions::default()
         };
         let plane = Plane::start(options).await.unwrap();
-        let client = plane.client();
-        let cidr = plane.pod_cidr();
-        let second = cidr.split('.').nth(1).unwrap().parse().unwrap();
-        let fleet = Fleet::new(Options {
-            timing: Timing::default().faster(20),
-            speed: 20,
-            etcd: plane.binaries().path("etcd"),
-            folder: plane.dir().join("standin"),
-            network: [127, second],
-            files: Files::Cluster(client.clone()),
-        });
-        tokio::spawn(kubelet::run(client.clone(), Arc::clone(&fleet)));
-        let pods = Api::default_namespaced(client.clone());
-        let claims = Api::default_namespaced(client);
+        let fleet = Beside::start(&plane, 20).unwrap();
+        let pods = Api::default_namespaced(plane.client());
+        let claims = Api::default_namespaced(plane.client());
         Self {
-            plane,
             fleet,
+            plane,
             pods,
             claims,
         }
@@ -285,5 +268,4 @@ async fn pods_live_with_their_stand_ins() {
     let restarts = pod.status.unwrap().container_statuses.unwrap()[0].restart_count;
     assert_eq!(restarts, 1);
     bed.plane.check().unwrap();
-    bed.fleet.shut_down();
 }

@@ -180,6 +180,7 @@ async fn live(
         () = async { drop(faults.wait_for(|faults| !down(faults)).await) } => {}
     }
     let mut child = start(context)?;
+    let _guard = child.id().map(control_plane::Guard::over).transpose()?;
     let mut stopped = false;
     loop {
         let hang = faults.borrow_and_update().network == Network::Hang;

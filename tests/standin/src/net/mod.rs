@@ -5,6 +5,7 @@
 )]
 
 pub mod admin;
+pub mod beside;
 pub mod control;
 pub mod etcd;
 pub mod fault;

@@ -188,6 +188,17 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets the history until now.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn compact(&self) -> anyhow::Result<()> {
+        let (_, revision) = self.list("").await?;
+        self.attempt(async |client| client.compact(revision, None).await)
+            .await?;
+        Ok(())
+    }
+
     /// Watches all keys that begin so, from a revision on.
     ///
     /// # Errors
