@@ -3,6 +3,23 @@ use serde_json::{Value, json};
 
 use super::{Written, text, text_without_nulls};
 
+/// At every place of texts of every length up to some.
+#[test]
+fn whatever_must_be_escaped_is() {
+    for length in 1..40 {
+        for at in 0..length {
+            for odd in [
+                '"', '\\', '\u{0}', '\u{1f}', '\u{7f}', ' ', '\u{80}', '!', '[', ']', 'ü',
+            ] {
+                let mut letters = vec!['a'; length];
+                letters[at] = odd;
+                let value = String::from_iter(letters);
+                assert_eq!(text(&value).unwrap(), json!(value).to_string());
+            }
+        }
+    }
+}
+
 #[test]
 fn what_was_written_is_a_part_as_it_is() {
     let part = text(&json!({"b": "a\"", "a": [1]})).unwrap();
