@@ -20,15 +20,14 @@ const IDLE: [(&str, &str); 7] = [
     ("delete statefulsets.apps", OWNED),
     ("delete persistentvolumeclaims", OWNED),
     ("delete secrets", CERT_MANAGER),
-    ("get storageclasses.storage.k8s.io", CLASSES),
+    ("delete pods", QUARANTINE),
     ("* certificates.cert-manager.io", CERT_MANAGER),
 ];
 /// Without it, `blockOwnerDeletion` would be refused. The API server asks its authorizer and logs no request.
 const BLOCKED: &str = "whoever lets an owner reference block the owner's deletion";
 /// Without it, an owner reference that was changed by hand could not be put back (`repair.rs` changes them all).
 const OWNED: &str = "whoever changes an object's owner references must be allowed to delete it";
-/// `bad_input.rs` has one that does.
-const CLASSES: &str = "used only for clusters that name a storage class, and none does here";
+const QUARANTINE: &str = "used only for a pooler that gave up, and no pod here is one that could";
 const CERT_MANAGER: &str = "used only while cert-manager is installed, which it is not here";
 
 /// L-CACHE-05: everything granted is used or has its reason, and nothing was refused. `since` is where the operator began.

@@ -400,7 +400,11 @@ async fn faults_befall_one_peer() {
     ask(5_000).await.unwrap();
     set(Network::Refuse);
     assert!(ask(5_000).await.is_err(), "the open connection is reset");
-    assert_eq!(ask(5_000).await, Err(Code::Unavailable));
+    // Refused while it dials, or reset while it had just dialled.
+    assert!(matches!(
+        ask(5_000).await,
+        Err(Code::Unavailable | Code::Cancelled)
+    ));
     set(Network::Garbage);
     assert!(ask(5_000).await.is_err());
     set(Network::Fine);
