@@ -26,6 +26,7 @@ pub mod mend;
 pub mod metric;
 pub mod object;
 pub mod operator;
+pub mod pace;
 pub mod plan;
 pub mod pool;
 pub mod proto;

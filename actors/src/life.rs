@@ -17,6 +17,7 @@ use crate::action::{Decision, Want};
 use crate::entry::Entry;
 use crate::history::History;
 use crate::object::{Key, Kind};
+use crate::pace::{self, Pace, Paced};
 use crate::room::{ActorId, Inspect, Observed, PoolReport, Report, Room, Stop, Wake};
 use crate::supervisor::Exited;
 use crate::world::World;
@@ -26,19 +27,6 @@ const MAILBOX: usize = 16;
 
 /// How soon a report that found no place is told again.
 pub(crate) const RETELL: Duration = Duration::from_millis(100);
-
-/// Shortest time between two decisions of one actor. The first is made at once; bursts of events are taken together.
-pub(crate) const PACE: Duration = Duration::from_millis(40);
-
-/// The same while actions queue for the server: what is decided meanwhile would only wait longer, or be replaced.
-const PACE_AT_MOST: Duration = Duration::from_millis(250);
-
-/// The pace with this many actions held back by a window of this size: stretched by how often they fill it.
-fn pace(backlog: usize, window: usize) -> Duration {
-    let rounds = u32::try_from(backlog / window.max(1)).unwrap_or(u32::MAX);
-    PACE.saturating_mul(rounds.saturating_add(1))
-        .min(PACE_AT_MOST)
-}
 
 /// The shell of an actor.
 pub struct Life<R: Room> {
@@ -51,10 +39,7 @@ pub struct Life<R: Room> {
     wants: Vec<Want>,
     /// What pools told (ShardActor only).
     reports: BTreeMap<(Box<str>, Box<str>), PoolReport>,
-    next: Option<Timestamp>,
-    timer: Option<SpawnHandle>,
-    rested: tokio::time::Instant,
-    resting: bool,
+    pace: Pace,
     _exit: ExitNotice,
 }
 
@@ -98,17 +83,38 @@ impl<R: Room> Life<R> {
             decisions: 0,
             wants: Vec::new(),
             reports: BTreeMap::new(),
-            next: None,
-            timer: None,
-            rested: crate::clock::monotonic(),
-            resting: false,
+            pace: Pace::default(),
             _exit: exit,
         }
     }
 
+    /// Tells the shard of this pool; true unless it has to be told again.
+    fn report(&self, report: PoolReport) -> bool {
+        let Some(from) = self.id.pool.clone() else {
+            return true;
+        };
+        self.world.tell(&self.id, Report { from, report })
+    }
+
+    /// What the pools that the spec names told. One that is between two lives told it too: silence takes nothing away.
+    fn reports_of(&mut self, shard: &Entry) -> BTreeMap<(Box<str>, Box<str>), PoolReport> {
+        if !self.reports.is_empty() {
+            let named = crate::pool::seats(shard);
+            self.reports
+                .retain(|from, _| named.iter().any(|id| id.pool.as_ref() == Some(from)));
+        }
+        self.reports.clone()
+    }
+}
+
+impl<R: Room> Paced for Life<R> {
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
     fn think(&mut self, ctx: &mut Context<Self>) {
         let (backlog, window) = self.world.load();
-        self.rested = crate::clock::monotonic() + pace(backlog, window);
+        self.pace.rest(pace::under(backlog, window));
         let Some(mut observed) = self.world.snapshot(&self.id) else {
             return;
         };
@@ -147,59 +153,6 @@ impl<R: Room> Life<R> {
         let again = (!told).then(|| now.saturating_add(RETELL).unwrap_or(now));
         let wake = [decision.wake, again].into_iter().flatten().min();
         self.set_timer(wake, now, ctx);
-    }
-
-    /// Tells the shard of this pool; true unless it has to be told again.
-    fn report(&self, report: PoolReport) -> bool {
-        let Some(from) = self.id.pool.clone() else {
-            return true;
-        };
-        self.world.tell(&self.id, Report { from, report })
-    }
-
-    /// What the pools that the spec names told. One that is between two lives told it too: silence takes nothing away.
-    fn reports_of(&mut self, shard: &Entry) -> BTreeMap<(Box<str>, Box<str>), PoolReport> {
-        if !self.reports.is_empty() {
-            let named = crate::pool::seats(shard);
-            self.reports
-                .retain(|from, _| named.iter().any(|id| id.pool.as_ref() == Some(from)));
-        }
-        self.reports.clone()
-    }
-
-    /// Decides now, or as soon as the pace allows.
-    fn soon(&mut self, ctx: &mut Context<Self>) {
-        if self.resting {
-            return;
-        }
-        let wait = self
-            .rested
-            .saturating_duration_since(crate::clock::monotonic());
-        if wait.is_zero() {
-            self.think(ctx);
-        } else {
-            self.resting = true;
-            ctx.run_later(wait, |life, ctx| {
-                life.resting = false;
-                life.think(ctx);
-            });
-        }
-    }
-
-    fn set_timer(&mut self, wake: Option<Timestamp>, now: Timestamp, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.next = wake;
-        self.timer = wake.map(|at| {
-            let wait = Duration::try_from(at.duration_since(now))
-                .unwrap_or_default()
-                .max(PACE);
-            ctx.run_later(wait, |life, ctx| {
-                life.timer = None;
-                life.think(ctx);
-            })
-        });
     }
 }
 
@@ -272,29 +225,7 @@ impl<R: Room> Handler<Inspect> for Life<R> {
             "wants": self.wants,
             "reports": self.reports.iter().map(|((pool, cell), report)| (format!("{pool}/{cell}"), report)).collect::<BTreeMap<_, _>>(),
             "lastDecisions": serde_json::to_value(&self.history).unwrap_or(Value::Null),
-            "nextWake": self.next,
+            "nextWake": self.pace.next(),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_follows_the_queue() {
-        let cases = [
-            ((0, 8), 40),
-            ((7, 8), 40),
-            ((8, 8), 80),
-            ((24, 8), 160),
-            ((2000, 8), 250),
-            ((1, 1), 80),
-            ((usize::MAX, 1), 250),
-        ];
-        for ((backlog, window), expected) in cases {
-            let expected = Duration::from_millis(expected);
-            assert_eq!(pace(backlog, window), expected, "{backlog} by {window}");
-        }
     }
 }

@@ -22,7 +22,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
@@ -39,7 +38,8 @@ use crate::action::{Action, Planned};
 use crate::effects::etcd::{Event, Report};
 use crate::effects::topologies::{Door, Topologies};
 use crate::entry::Entry;
-use crate::life::{ExitNotice, PACE};
+use crate::life::ExitNotice;
+use crate::pace::{PACE, Pace, Paced};
 use crate::plan::Plan;
 use crate::room::{ActorId, Inspect, Observed, Report as PoolNews, Stop, Wake};
 use crate::status::State;
@@ -65,10 +65,7 @@ pub struct TopologyActor {
     memory: Memory,
     diary: Diary,
     decisions: u64,
-    next: Option<Timestamp>,
-    timer: Option<SpawnHandle>,
-    rested: tokio::time::Instant,
-    resting: bool,
+    pace: Pace,
     _exit: ExitNotice,
 }
 
@@ -102,31 +99,9 @@ impl TopologyActor {
             memory: Memory::default(),
             diary: Diary::default(),
             decisions: 0,
-            next: None,
-            timer: None,
-            rested: crate::clock::monotonic(),
-            resting: false,
+            pace: Pace::default(),
             _exit: exit,
         }
-    }
-
-    fn think(&mut self, ctx: &mut Context<Self>) {
-        self.rested = crate::clock::monotonic() + PACE;
-        let Some(observed) = self.world.snapshot(&self.id) else {
-            return;
-        };
-        if let Some(hook) = &self.world.hooks.before_decision {
-            hook(&self.id, observed.me.key(), self.incarnation);
-        }
-        self.world.inbox_taken(&self.id);
-        self.decisions += 1;
-        let now = self.world.clock.now();
-        self.look(&observed, now);
-        self.answers(now);
-        let wake = self.act(&observed.group, now);
-        let told = self.tell(true, now);
-        self.announce();
-        self.set_timer([wake, told].into_iter().flatten().min(), now, ctx);
     }
 
     /// Reads the snapshot, and follows the stores where they are now.
@@ -274,40 +249,30 @@ impl TopologyActor {
             self.world.submit(&self.id, Planned { action, reason });
         }
     }
+}
 
-    /// Decides now, or as soon as the pace allows.
-    fn soon(&mut self, ctx: &mut Context<Self>) {
-        if self.resting {
-            return;
-        }
-        let wait = self
-            .rested
-            .saturating_duration_since(crate::clock::monotonic());
-        if wait.is_zero() {
-            self.think(ctx);
-        } else {
-            self.resting = true;
-            ctx.run_later(wait, |actor, ctx| {
-                actor.resting = false;
-                actor.think(ctx);
-            });
-        }
+impl Paced for TopologyActor {
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 
-    fn set_timer(&mut self, wake: Option<Timestamp>, now: Timestamp, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
+    fn think(&mut self, ctx: &mut Context<Self>) {
+        self.pace.rest(PACE);
+        let Some(observed) = self.world.snapshot(&self.id) else {
+            return;
+        };
+        if let Some(hook) = &self.world.hooks.before_decision {
+            hook(&self.id, observed.me.key(), self.incarnation);
         }
-        self.next = wake;
-        self.timer = wake.map(|at| {
-            let wait = Duration::try_from(at.duration_since(now))
-                .unwrap_or_default()
-                .max(PACE);
-            ctx.run_later(wait, |actor, ctx| {
-                actor.timer = None;
-                actor.soon(ctx);
-            })
-        });
+        self.world.inbox_taken(&self.id);
+        self.decisions += 1;
+        let now = self.world.clock.now();
+        self.look(&observed, now);
+        self.answers(now);
+        let wake = self.act(&observed.group, now);
+        let told = self.tell(true, now);
+        self.announce();
+        self.set_timer([wake, told].into_iter().flatten().min(), now, ctx);
     }
 }
 
@@ -397,7 +362,7 @@ impl Handler<Inspect> for TopologyActor {
             "state": serde_json::to_value(&self.memory).unwrap_or(Value::Null),
             "writes": self.diary.lines(),
             "problem": self.reader.problem,
-            "nextWake": self.next,
+            "nextWake": self.pace.next(),
         }))
     }
 }
