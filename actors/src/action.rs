@@ -338,9 +338,9 @@ impl<S> Decision<S> {
         });
     }
 
-    /// Wakes at `at` or earlier.
-    pub fn wake_at(&mut self, at: Timestamp) {
-        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    /// Wakes at `at`, if any, or earlier.
+    pub fn wake_at(&mut self, at: impl Into<Option<Timestamp>>) {
+        self.wake = [self.wake, at.into()].into_iter().flatten().min();
     }
 }
 

@@ -10,6 +10,7 @@ use crate::object::{Key, Kind};
 use crate::pool::containers::POOLER_GRPC;
 use crate::shard::multiorch::GRPC_PORT;
 use crate::tls::{OPERATOR, PAIR_AND_CA};
+use crate::topology::known::shard_of;
 use crate::topology_store::key::ShardId;
 use crate::workload::certificate_name;
 
@@ -76,7 +77,7 @@ pub struct Wanted {
 pub fn wanted(pod: &Entry) -> Option<Wanted> {
     let component = Component::of(pod.label(labels::COMPONENT)?)?;
     let facts = pod.pod.as_ref()?;
-    if matches!(&*facts.phase, "Succeeded" | "Failed") {
+    if facts.ended() {
         return None;
     }
     let (name, port) = component.place();
@@ -93,7 +94,7 @@ pub fn wanted(pod: &Entry) -> Option<Wanted> {
         None
     };
     let (shard, place) = match component {
-        Component::Pooler => (Some(pod.owner.clone()?), place(pod)),
+        Component::Pooler => (Some(pod.owner.clone()?), shard_of(pod)),
         Component::Orch | Component::Admin => (None, None),
     };
     Some(Wanted {
@@ -104,14 +105,6 @@ pub fn wanted(pod: &Entry) -> Option<Wanted> {
         address: SocketAddr::new(address, u16::try_from(port).ok()?),
         identity,
     })
-}
-
-fn place(pod: &Entry) -> Option<ShardId> {
-    Some(ShardId::new(
-        pod.label(labels::DATABASE)?,
-        pod.label(labels::TABLE_GROUP)?,
-        pod.label(labels::SHARD)?,
-    ))
 }
 
 /// One number for the content of the Secret with our certificate; `None` while it is not complete.

@@ -212,3 +212,10 @@ pub struct Inspect;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
+
+/// What a channel brings, for an actor that handles it as a stream.
+pub fn stream<T>(channel: tokio::sync::mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
+    futures::stream::unfold(channel, |mut channel| async move {
+        Some((channel.recv().await?, channel))
+    })
+}

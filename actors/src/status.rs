@@ -239,9 +239,7 @@ pub fn write<S>(
     computed: Computed,
     now: Timestamp,
 ) {
-    if let Some(at) = computed.ask_again {
-        decision.wake_at(at);
-    }
+    decision.wake_at(computed.ask_again);
     let before = me.status_value();
     let mut fields = computed.fields;
     for name in computed.kept {

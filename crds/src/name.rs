@@ -184,7 +184,7 @@ pub fn backup_claim(cluster: &str, database: &str, table_group: &str, shard: &st
     )
 }
 
-/// Identity of a pooler in the topology.
+/// Identity of a pooler in the topology. It follows the pod's name, so a restarted pod keeps it.
 pub fn service_id(pod: &str) -> String {
     format!("p-{}", hash(&[pod]))
 }

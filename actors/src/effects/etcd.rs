@@ -128,6 +128,18 @@ pub enum Written {
     NotLeader,
 }
 
+impl Written {
+    /// One word for it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Written::Done(_) => "ok",
+            Written::Conflict(_) => "conflict",
+            Written::Unknown(_) => "unknown",
+            Written::NotLeader => "not_leader",
+        }
+    }
+}
+
 /// A store under observation. Dropping it ends everything.
 #[derive(Debug)]
 pub struct Store {

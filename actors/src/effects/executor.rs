@@ -350,12 +350,7 @@ impl Attempt {
     }
 
     async fn read(&self, key: &Key) -> Result<Found, Failure> {
-        let call = Call {
-            method: "GET",
-            path: key.path(),
-            content_type: "",
-            body: Vec::new(),
-        };
+        let call = Call::get(key.path());
         match self.api.call(call).await {
             Ok(body) => found(key.kind, &body, Found::Object),
             Err(Failure::Refused { code: 404, .. }) => Ok(Found::Gone),
@@ -370,12 +365,9 @@ impl Attempt {
             items: Vec<serde::de::IgnoredAny>,
         }
         let pods = Kind::Pod.path(Some(&key.namespace), None);
-        let call = Call {
-            method: "GET",
-            path: format!("{pods}?fieldSelector=status.podIP%3D{address}&limit=1"),
-            content_type: "",
-            body: Vec::new(),
-        };
+        let call = Call::get(format!(
+            "{pods}?fieldSelector=status.podIP%3D{address}&limit=1"
+        ));
         let body = self.api.call(call).await?;
         let list: List = serde_json::from_slice(&body)
             .map_err(|error| Failure::Unusable(format!("unreadable list of pods: {error}")))?;
@@ -428,12 +420,7 @@ impl Attempt {
 
     /// The content of one of our own Secrets; it leaves this function only inside a certificate.
     async fn secret(&self, key: &Key) -> Result<Material, Failure> {
-        let call = Call {
-            method: "GET",
-            path: key.path(),
-            content_type: "",
-            body: Vec::new(),
-        };
+        let call = Call::get(key.path());
         let body = self.api.call(call).await?;
         let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_slice(&body)
             .map_err(|error| Failure::Unusable(format!("{key}: {error}")))?;

@@ -17,6 +17,18 @@ pub struct Call {
     pub body: Vec<u8>,
 }
 
+impl Call {
+    /// A read.
+    pub const fn get(path: String) -> Self {
+        Self {
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        }
+    }
+}
+
 /// Why a call brought no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
 mod view;
 
 use super::dataplane::{Answer, Call, Event, Failure, Link, Report, Source, Target, Tls};
-use super::kubernetes::{self, Kubernetes};
+use super::kubernetes::Kubernetes;
+use super::secret::{self, Unread};
 use crate::links::{Component, Wanted};
 use crate::object::Key;
 use crate::room::ActorId;
@@ -349,7 +349,7 @@ impl Links {
     }
 
     /// Reads our certificate if it is there, is not the one in use, is not being read and may be read by now.
-    fn read(&mut self, secret: &Key, now: Timestamp) {
+    pub fn read(&mut self, secret: &Key, now: Timestamp) {
         let Some(identity) = self.identities.get_mut(secret) else {
             return;
         };
@@ -363,15 +363,16 @@ impl Links {
         identity.reading = true;
         let (api, inflow, key) = (self.api.clone(), self.inflow.clone(), secret.clone());
         self.io.spawn(async move {
-            let call = kubernetes::Call {
-                method: "GET",
-                path: key.path(),
-                content_type: "",
-                body: Vec::new(),
-            };
-            let result = match api.call(call).await {
-                Ok(body) => certificate(&body),
-                Err(failure) => Err((failure.to_string(), Outcome::Unreachable)),
+            let files = secret::files(&*api, &key, ["ca.crt", "tls.crt", "tls.key"]).await;
+            let result = match files {
+                Ok([ca, certificate, key]) => Ok(Arc::new(Tls {
+                    ca,
+                    certificate,
+                    key,
+                })),
+                Err(Unread::Refused(failure)) => Err((failure.to_string(), Outcome::Unreachable)),
+                // Reading the same content again cannot help.
+                Err(unread) => Err((format!("it {unread}"), Outcome::Refused)),
             };
             // The supervisor is gone only when the process ends.
             let _ = inflow.send(Inflow::Identity(key, content, result)).await;
@@ -407,11 +408,6 @@ impl Links {
         // What was observed meanwhile may be another one.
         self.read(secret, now);
         again
-    }
-
-    /// Reads our certificate again, after a failure.
-    pub fn read_again(&mut self, secret: &Key, now: Timestamp) {
-        self.read(secret, now);
     }
 
     /// Makes a call for an actor, unless the peer is not to be called now or the same call of that actor is under way. Its
@@ -474,18 +470,15 @@ impl Links {
                 let asked = place.under_way.remove(&call)?;
                 let (outcome, word, error) = match &result {
                     Ok(_) => (Outcome::Answered, "OK".to_owned(), String::new()),
-                    Err(Failure { code, message }) => {
-                        let failure = result.as_ref().err();
-                        let outcome = failure.map_or(Outcome::Answered, Failure::outcome);
+                    Err(failure) => {
+                        // An answer that is an error is no reason to ask again at once.
+                        let outcome = match failure.outcome() {
+                            Outcome::Answered => Outcome::Unreachable,
+                            outcome => outcome,
+                        };
+                        let Failure { code, message } = failure;
                         (outcome, format!("{code:?}"), message.clone())
                     }
-                };
-                // An answer that is an error is no reason to ask again at once.
-                let failed = result.is_err() && outcome == Outcome::Answered;
-                let outcome = if failed {
-                    Outcome::Unreachable
-                } else {
-                    outcome
                 };
                 place.calls.learn(outcome, &error, now);
                 let count = self.counts.entry((method, word)).or_default();
@@ -509,22 +502,4 @@ impl Links {
 /// The peer's name in reports and back-off.
 fn peer_of(pod: &Key) -> Box<str> {
     format!("{}/{}", pod.namespace, pod.name).into()
-}
-
-/// Our certificate in a Secret.
-fn certificate(body: &[u8]) -> Result<Arc<Tls>, (String, Outcome)> {
-    // Reading the same content again cannot help.
-    let unusable = |why: String| (why, Outcome::Refused);
-    let secret: Secret = serde_json::from_slice(body).map_err(|e| unusable(e.to_string()))?;
-    let mut data = secret.data.unwrap_or_default();
-    let mut file = |name: &str| {
-        let content = data.remove(name).filter(|content| !content.0.is_empty());
-        let content = content.map(|content| content.0);
-        content.ok_or_else(|| unusable(format!("it has no content under the key {name:?}")))
-    };
-    Ok(Arc::new(Tls {
-        ca: file("ca.crt")?,
-        certificate: file("tls.crt")?,
-        key: file("tls.key")?,
-    }))
 }

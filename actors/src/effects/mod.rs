@@ -8,6 +8,7 @@ pub mod kubernetes;
 pub mod lanes;
 pub mod links;
 mod parcel;
+mod secret;
 pub mod topologies;
 pub mod window;
 

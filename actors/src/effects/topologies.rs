@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::etcd::{Access, Event, Report, Source, Store, Tls, Written};
 use super::executor::Leadership;
-use super::kubernetes::{Call, Kubernetes};
+use super::kubernetes::Kubernetes;
+use super::secret;
 use crate::object::Key;
 use crate::topology::places::{Place, Trust};
 use crate::topology_store::{Write, peer};
@@ -173,30 +173,11 @@ async fn read(door: &Door, trust: &Trust) -> Result<Tls, String> {
     Ok(Tls { ca, client })
 }
 
-/// Files of a Secret; their content leaves this module only inside a connection.
 async fn files<const N: usize>(
     door: &Door,
     key: &Key,
-    names: [&str; N],
+    names: [&'static str; N],
 ) -> Result<[Vec<u8>; N], String> {
-    let call = Call {
-        method: "GET",
-        path: key.path(),
-        content_type: "",
-        body: Vec::new(),
-    };
-    let body = door.api.call(call).await;
-    let body = body.map_err(|failure| format!("{key} cannot be read: {failure}"))?;
-    let secret: Secret = serde_json::from_slice(&body)
-        .map_err(|error| format!("{key} cannot be read: line {}", error.line()))?;
-    let mut data = secret.data.unwrap_or_default();
-    let mut missing = None;
-    let files = names.map(|name| {
-        let file = data.remove(name).map(|bytes| bytes.0).unwrap_or_default();
-        if file.is_empty() {
-            missing = Some(format!("{key} has no content under the key {name:?}"));
-        }
-        file
-    });
-    missing.map_or(Ok(files), Err)
+    let files = secret::files(&*door.api, key, names).await;
+    files.map_err(|unread| format!("{key} {unread}"))
 }

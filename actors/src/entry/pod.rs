@@ -110,6 +110,11 @@ const DEMANDS_CERTIFICATES: &str = "\"--grpc-ca\"";
 const LOOPING_RESTARTS: i32 = 3;
 
 impl Pod {
+    /// All its containers have ended, for good.
+    pub fn ended(&self) -> bool {
+        matches!(&*self.phase, "Failed" | "Succeeded")
+    }
+
     pub(super) fn read(spec: Option<&RawValue>, status: Option<&RawValue>) -> Self {
         let tls = spec.is_some_and(|raw| raw.get().contains(DEMANDS_CERTIFICATES));
         let spec: PodSpec = spec

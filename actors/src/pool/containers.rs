@@ -1,6 +1,5 @@
 //! The containers of a pool pod: pgctld with PostgreSQL, multipooler, exporter.
 
-use super::objects::service_id;
 use super::pod::Builder;
 use crate::shape::{Container, EnvVar, SecurityContext, Text};
 use crate::shard::identity::Identity;
@@ -286,7 +285,7 @@ impl<'a> Builder<'a> {
             flag("--database", database),
             flag("--table-group", table_group),
             flag("--shard", shard),
-            flag("--service-id", &service_id(pod)),
+            flag("--service-id", &crds::name::service_id(pod)),
             format!("--pgctld-addr=localhost:{PGCTLD_GRPC}").into(),
             format!("--pg-port={PG_PORT}").into(),
             // Together below max_connections, with room for replication and the exporter.

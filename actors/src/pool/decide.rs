@@ -156,10 +156,7 @@ fn member(
     }
     let standing = standing(&entry, &pod, inputs);
     plan.mend_pod(&pod, role, standing == Standing::Adoptable);
-    let ended = entry
-        .pod
-        .as_ref()
-        .is_some_and(|pod| matches!(&*pod.phase, "Failed" | "Succeeded"));
+    let ended = entry.pod.as_ref().is_some_and(|pod| pod.ended());
     if standing == Standing::Drifted {
         want(plan, &entry, WantReason::Drift);
     } else if ended {

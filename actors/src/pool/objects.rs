@@ -37,17 +37,17 @@ pub fn pod_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
 
 /// Name of one pod's claim.
 pub fn claim_name(shard: &Shard, pool: &str, cell: &str, index: i32) -> String {
-    format!("data-{}", pod_name(shard, pool, cell, index))
+    claim_of(&pod_name(shard, pool, cell, index))
+}
+
+/// Name of the claim of a pod.
+pub fn claim_of(pod: &str) -> String {
+    format!("data-{pod}")
 }
 
 /// Name of the Service that names the pods.
 pub fn headless_name(identity: &Identity<'_>, pool: &str, cell: &str) -> String {
     identity.joined(Limit::Service, &["pool", pool, cell, "headless"])
-}
-
-/// Identity of a pooler in the topology. It follows the pod's name, so a restarted pod keeps it.
-pub fn service_id(pod: &str) -> String {
-    crds::name::service_id(pod)
 }
 
 /// The Service that names the pods, ready or not.

@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 
 use super::members::{self, Found, Heard, Member, Members, Pod, Role};
 use super::pooler_health::Health;
+use super::quarantine;
 use crate::action::Event;
 use crate::effects::links::Poolers;
 use crate::labels;
 use crate::object::{Key, Kind};
 use crate::room::Observed;
 use crate::status::{Condition, text};
-use crate::topology::known::{Records, Testimony};
-use crate::topology_store::key::ShardId;
+use crate::topology::known::{Records, Testimony, shard_of};
 use crate::topology_store::record::ProcessId;
 
 /// What is in sight.
@@ -225,10 +225,7 @@ fn available(members: &Members) -> (Condition, bool) {
         };
         return (condition(false, "PoolerNotServing", message), broken);
     }
-    let margin = members
-        .cohort()
-        .map(|cohort| cohort.margin(&members.eligible));
-    if margin.is_none_or(|margin| margin < 0) {
+    if members.margin().is_none_or(|margin| margin < 0) {
         let message = "a primary serves, but too few members of the cohort are fresh, eligible and streaming: commits may wait, and there may be no failover";
         return (condition(true, "QuorumAtRisk", message.to_owned()), false);
     }
@@ -304,13 +301,8 @@ pub fn events(observed: &Observed, members: &Members) -> Vec<Event> {
 /// How many replicas must stay, for their budget: all but one while the margin allows one to be missing, nobody is being taken
 /// away, and the pods' labels say what is so: the budget counts by label. `None`: all.
 pub fn spare(observed: &Observed, members: &Members, wanted: &[Key]) -> Option<i32> {
-    let margin = members.cohort()?.margin(&members.eligible);
-    let busy = observed
-        .me
-        .status_value()
-        .get("disruption")
-        .is_some_and(|permit| !permit.is_null());
-    if margin < 1 || busy || !judge(members, wanted).fine {
+    let busy = quarantine::disruption(&observed.me.status_value()).is_some();
+    if members.margin()? < 1 || busy || !judge(members, wanted).fine {
         return None;
     }
     let mut replicas = 0_i32;
@@ -329,21 +321,15 @@ pub fn spare(observed: &Observed, members: &Members, wanted: &[Key]) -> Option<i
 
 /// What a TopologyActor must know before it takes a record for that of a dead pooler.
 pub fn testimony(observed: &Observed, sight: &Sight) -> Option<Testimony> {
-    let poolers = observed.poolers.as_ref()?;
-    let me = |label| observed.me.label(label);
-    let shard = ShardId::new(
-        me(labels::DATABASE)?,
-        me(labels::TABLE_GROUP)?,
-        me(labels::SHARD)?,
-    );
-    let open = poolers.pods.values().filter_map(|seen| {
+    let Sight::Clear(members) = sight else {
+        return None;
+    };
+    let open = observed.poolers.as_ref()?.pods.values();
+    let open = open.filter_map(|seen| {
         let (health, until) = seen.said.as_ref()?;
         until.is_none().then_some(health)
     });
     let healths: Vec<&Rc<Health>> = open.collect();
-    let Sight::Clear(members) = sight else {
-        return None;
-    };
     let proposed = healths.iter().filter_map(|health| health.proposal.clone());
     let cohort = members.decision.as_ref().map(|decision| {
         let mut cohort = decision.cohort.clone();
@@ -351,7 +337,7 @@ pub fn testimony(observed: &Observed, sight: &Sight) -> Option<Testimony> {
         cohort
     });
     Some(Testimony {
-        shard: Some(shard),
+        shard: Some(shard_of(&observed.me)?),
         answering: healths
             .iter()
             .filter_map(|health| health.id.clone())
@@ -370,9 +356,7 @@ pub fn summary(members: &Members) -> Summary {
             .map(|decision| (decision.rule.term, decision.rule.subterm)),
         undecided: members.undecided,
         writable: members.writable,
-        margin: members
-            .cohort()
-            .map(|cohort| cohort.margin(&members.eligible)),
+        margin: members.margin(),
         findings: members.findings.clone(),
     }
 }

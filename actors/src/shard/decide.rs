@@ -124,16 +124,12 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
         Some(ask_for_backups(&mut plan, &sight))
     });
     if let Sight::Clear(members) = &sight {
-        let stale_at = members.stale_at.into_iter();
-        stale_at.for_each(|at| plan.decision.wake_at(at));
+        plan.decision.wake_at(members.stale_at);
         plan.decision.state.sight = Some(data_plane::summary(members));
     }
     plan.decision.testimony = data_plane::testimony(observed, &sight);
     let quarantine = quarantine::decide(observed, &sight, backups.as_ref(), &pods, now);
-    quarantine
-        .wake
-        .into_iter()
-        .for_each(|at| plan.decision.wake_at(at));
+    plan.decision.wake_at(quarantine.wake);
     plan.refusals();
     let wanted = status::Wanted {
         quarantine: &quarantine,
@@ -183,17 +179,12 @@ fn ask_for_backups(plan: &mut Plan<'_, State>, sight: &Sight) -> backup::Known {
             },
             now,
         );
-        question
-            .wake
-            .into_iter()
-            .for_each(|at| plan.decision.wake_at(at));
+        plan.decision.wake_at(question.wake);
         let calls = question.ask.map(|pod| (pod, Call::GetBackups));
         plan.decision.calls.extend(calls);
     }
     let stale_at = backup::judge(&known, plan.now()).wake;
-    stale_at
-        .into_iter()
-        .for_each(|at| plan.decision.wake_at(at));
+    plan.decision.wake_at(stale_at);
     known
 }
 

@@ -144,6 +144,11 @@ impl Members {
             policy: decision.policy?,
         })
     }
+
+    /// How many members more may be lost; `None`: not known.
+    pub fn margin(&self) -> Option<i64> {
+        Some(self.cohort()?.margin(&self.eligible))
+    }
 }
 
 /// What a decision about members looks at.

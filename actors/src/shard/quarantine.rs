@@ -21,6 +21,7 @@ use crate::action::Event;
 use crate::entry::Entry;
 use crate::labels;
 use crate::object::{Key, Kind};
+use crate::pool::objects::claim_of;
 use crate::room::Observed;
 use crate::status::{Condition, text};
 use crate::topology::known::Records;
@@ -65,6 +66,11 @@ impl Step {
     }
 }
 
+/// The disruption of a Shard that its status permits, of whatever reason.
+pub fn disruption(status: &Value) -> Option<&Value> {
+    status.get("disruption").filter(|permit| !permit.is_null())
+}
+
 /// A replacement under way, as the Shard's status has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Permit {
@@ -83,9 +89,7 @@ pub struct Permit {
 impl Permit {
     /// The permit in a status; `None` when there is none, or one for another reason.
     pub fn read(status: &Value) -> Option<Self> {
-        let permit = status
-            .get("disruption")
-            .filter(|permit| !permit.is_null())?;
+        let permit = disruption(status)?;
         let state = text(permit, "state");
         if text(permit, "reason") != REASON {
             return None;
@@ -139,9 +143,7 @@ impl Outcome {
         self.condition = Some(Condition::new(CONDITION, true, reason, message));
         self
     }
-}
 
-impl Outcome {
     /// Writes it into a status. Returns the event of a change.
     pub fn tell(
         &self,
@@ -165,9 +167,6 @@ pub fn decide(
     now: Timestamp,
 ) -> Outcome {
     let status = observed.me.status_value();
-    let busy = status
-        .get("disruption")
-        .is_some_and(|permit| !permit.is_null());
     let Sight::Clear(members) = sight else {
         return Outcome {
             condition: Condition::told_before(&observed.me, CONDITION),
@@ -184,7 +183,7 @@ pub fn decide(
     match Permit::read(&status) {
         Some(permit) => shard.go_on(permit),
         // Another disruption is under way, or one that this version does not know.
-        None if busy => Outcome {
+        None if disruption(&status).is_some() => Outcome {
             condition: Condition::told_before(&observed.me, CONDITION),
             ..Outcome::default()
         },
@@ -420,11 +419,7 @@ impl Shard<'_> {
 
     fn claim_is_gone(&self, pod: &str) -> bool {
         let namespace = &self.observed.me.key().namespace;
-        let claim = Key::new(
-            Kind::PersistentVolumeClaim,
-            namespace,
-            &format!("data-{pod}"),
-        );
+        let claim = Key::new(Kind::PersistentVolumeClaim, namespace, &claim_of(pod));
         self.observed.get(&claim).is_none()
     }
 

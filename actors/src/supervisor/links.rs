@@ -93,7 +93,7 @@ impl Supervisor {
             ctx.run_later(until(at, now), move |supervisor, _| {
                 let now = supervisor.world.clock.now();
                 let mut links = supervisor.world.links.borrow_mut();
-                links.read_again(&secret, now);
+                links.read(&secret, now);
             });
         }
     }

@@ -25,7 +25,7 @@ use seats::Record;
 
 use crate::effects::dataplane;
 use crate::object::{Key, Kind};
-use crate::room::ActorId;
+use crate::room::{ActorId, stream};
 use crate::world::World;
 
 /// The supervisor.
@@ -155,13 +155,6 @@ impl Supervisor {
             self.world.links.borrow_mut().close_all();
         }
     }
-}
-
-/// What a channel brings.
-fn stream<T>(channel: mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
-    futures::stream::unfold(channel, |mut channel| async move {
-        Some((channel.recv().await?, channel))
-    })
 }
 
 impl Actor for Supervisor {

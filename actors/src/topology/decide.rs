@@ -1,7 +1,6 @@
 //! What is written into a topology, what is asked before, and what the other actors are told: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -19,7 +18,7 @@ use crate::object::{Key, Kind};
 use crate::topology_store::desired::Desired;
 use crate::topology_store::key::{Path, ShardId};
 use crate::topology_store::prune::{self, Confirm, Facts, Subject};
-use crate::topology_store::record::{ProcessId, Record};
+use crate::topology_store::record::Record;
 use crate::topology_store::view::{View, Views};
 use crate::topology_store::{Held, Write, register};
 
@@ -110,12 +109,11 @@ impl Question {
                 self.absent.insert(key.clone());
             }
             // One answer that failed makes the rest worthless.
-            None => self.open.clear(),
-        }
-        if exists.is_none() {
-            self.absent.clear();
-            self.open.insert(key.clone());
-            return true;
+            None => {
+                self.absent.clear();
+                self.open = BTreeSet::from([key.clone()]);
+                return true;
+            }
         }
         self.open.is_empty()
     }
@@ -173,7 +171,7 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         }
     };
     let views = &input.stores.views;
-    let facts = Seen::of(input);
+    let mut facts = facts(input, desired);
     let registration = register::decide(
         desired,
         views,
@@ -181,12 +179,8 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
         &memory.registration,
         now,
     );
-    let pruning = prune::decide(
-        &facts.facts(input, desired, registration.settled),
-        views,
-        &memory.pruning,
-        now,
-    );
+    facts.registered = registration.settled;
+    let pruning = prune::decide(&facts, views, &memory.pruning, now);
     let global = registration.writes.into_iter();
     decision.writes = global.map(|write| (Box::default(), write)).collect();
     let pruned = pruning.write.into_iter();
@@ -211,77 +205,42 @@ pub fn decide(input: &Input<'_>, memory: &Memory, now: Timestamp) -> Decision {
     decision
 }
 
-/// What pruning looks at, from the informers.
-struct Seen {
-    pods: BTreeSet<Box<str>>,
-    addresses: BTreeSet<IpAddr>,
-    inhabited: BTreeSet<Box<str>>,
-    cells: BTreeSet<Box<str>>,
-    volumes: BTreeSet<ShardId>,
-    strangers: BTreeSet<Box<str>>,
-    wanted: BTreeMap<ShardId, usize>,
-    answering: BTreeSet<ProcessId>,
-    cohorts: BTreeMap<ShardId, BTreeSet<ProcessId>>,
-    nodes_gone: BTreeSet<Box<str>>,
-}
-
-impl Seen {
-    fn of(input: &Input<'_>) -> Self {
-        let group = input.group;
-        let of_kind = |kind| group.iter().filter(move |entry| entry.key().kind == kind);
-        let cell = |entry: &Entry| entry.label(labels::CELL).map(Into::into);
-        let told = input.testimonies.iter();
-        let shards = input.shards.iter();
-        Self {
-            pods: of_kind(Kind::Pod)
-                .map(|pod| pod.key().name.as_ref().into())
-                .collect(),
-            addresses: of_kind(Kind::Pod)
-                .filter_map(|pod| pod.pod.as_ref()?.address.as_deref()?.parse().ok())
-                .collect(),
-            inhabited: of_kind(Kind::Pod).filter_map(|pod| cell(pod)).collect(),
-            cells: of_kind(Kind::Cell).filter_map(|one| cell(one)).collect(),
-            volumes: of_kind(Kind::PersistentVolumeClaim)
-                .filter_map(|claim| shard_of(claim))
-                .collect(),
-            strangers: strangers(input),
-            wanted: shards.map(|(id, spec)| (id.clone(), spec.pods)).collect(),
-            answering: told
-                .clone()
-                .flat_map(|told| told.answering.iter().cloned())
-                .collect(),
-            cohorts: told
-                .filter_map(|told| Some((told.shard.clone()?, told.cohort.clone()?)))
-                .collect(),
-            // Nodes are not followed, so that of no pod is it known that its node is gone.
-            nodes_gone: BTreeSet::new(),
-        }
-    }
-
-    fn facts<'a>(
-        &'a self,
-        input: &'a Input<'_>,
-        desired: &'a Desired,
-        registered: bool,
-    ) -> Facts<'a> {
-        Facts {
-            enabled: input.spec.pruning,
-            // Who has a snapshot has informers that listed completely.
-            synced: true,
-            registered,
-            namespace: &input.me.key().namespace,
-            desired,
-            pods: &self.pods,
-            addresses: &self.addresses,
-            nodes_gone: &self.nodes_gone,
-            wanted: &self.wanted,
-            answering: &self.answering,
-            cohorts: &self.cohorts,
-            cells: &self.cells,
-            inhabited: &self.inhabited,
-            strangers: &self.strangers,
-            volumes: &self.volumes,
-        }
+/// What pruning looks at, from the informers. Whether everything is registered is not known yet.
+fn facts<'a>(input: &'a Input<'_>, desired: &'a Desired) -> Facts<'a> {
+    let group = input.group;
+    let of_kind = |kind| group.iter().filter(move |entry| entry.key().kind == kind);
+    let cell = |entry: &Entry| entry.label(labels::CELL).map(Into::into);
+    let told = input.testimonies.iter();
+    let shards = input.shards.iter();
+    Facts {
+        enabled: input.spec.pruning,
+        // Who has a snapshot has informers that listed completely.
+        synced: true,
+        registered: false,
+        namespace: &input.me.key().namespace,
+        desired,
+        pods: of_kind(Kind::Pod)
+            .map(|pod| pod.key().name.as_ref().into())
+            .collect(),
+        addresses: of_kind(Kind::Pod)
+            .filter_map(|pod| pod.pod.as_ref()?.address.as_deref()?.parse().ok())
+            .collect(),
+        // Nodes are not followed, so that of no pod is it known that its node is gone.
+        nodes_gone: BTreeSet::new(),
+        wanted: shards.map(|(id, spec)| (id.clone(), spec.pods)).collect(),
+        answering: told
+            .clone()
+            .flat_map(|told| told.answering.iter().cloned())
+            .collect(),
+        cohorts: told
+            .filter_map(|told| Some((told.shard.clone()?, told.cohort.clone()?)))
+            .collect(),
+        cells: of_kind(Kind::Cell).filter_map(|one| cell(one)).collect(),
+        inhabited: of_kind(Kind::Pod).filter_map(|pod| cell(pod)).collect(),
+        strangers: strangers(input),
+        volumes: of_kind(Kind::PersistentVolumeClaim)
+            .filter_map(|claim| shard_of(claim))
+            .collect(),
     }
 }
 
@@ -352,8 +311,9 @@ pub fn known(
         reachable: verdict
             .map(|verdict| verdict.condition)
             .or_else(|| before.reachable.clone()),
+        // Not before every store was read at least once.
         held: memory
-            .filter(|_| read(&stores.views))
+            .filter(|_| stores.views.all().all(View::known))
             .map(|memory| told(&stores.views, memory))
             .or_else(|| before.held.clone()),
         cells: match &input.spec.desired {
@@ -377,16 +337,9 @@ fn registered(views: &Views, desired: &Desired) -> BTreeSet<Box<str>> {
     cells.map(|cell| cell.name.as_str().into()).collect()
 }
 
-/// Every store was read at least once.
-fn read(views: &Views) -> bool {
-    let own = views.cells.values().flatten();
-    std::iter::once(&views.global).chain(own).all(View::known)
-}
-
 /// Records that are wrong and left alone, in words.
 fn told(views: &Views, memory: &Memory) -> Vec<String> {
-    let own = views.cells.values().flatten();
-    let garbage = std::iter::once(&views.global).chain(own).flat_map(|view| {
+    let garbage = views.all().flat_map(|view| {
         let garbage = view.garbage();
         garbage.map(|(path, why)| format!("{}: {why}", path.under(view.root())))
     });

@@ -41,7 +41,7 @@ use crate::entry::Entry;
 use crate::life::ExitNotice;
 use crate::pace::{PACE, Pace, Paced};
 use crate::plan::Plan;
-use crate::room::{ActorId, Inspect, Observed, Report as PoolNews, Stop, Wake};
+use crate::room::{ActorId, Inspect, Observed, Report as PoolNews, Stop, Wake, stream};
 use crate::status::State;
 use crate::topology_store::key::ShardId;
 use crate::world::World;
@@ -300,10 +300,7 @@ impl Actor for TopologyActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(reports) = self.reports.take() {
-            let stream = futures::stream::unfold(reports, |mut reports| async move {
-                Some((reports.recv().await?, reports))
-            });
-            ctx.add_stream(stream);
+            ctx.add_stream(stream(reports));
         }
     }
 }

@@ -209,8 +209,7 @@ fn members(observed: &Observed, server: &str) -> Vec<String> {
     });
     pods.filter_map(|entry| {
         let pod = entry.pod.as_ref()?;
-        let ended = matches!(pod.phase.as_ref(), "Failed" | "Succeeded");
-        let address = pod.address.as_deref().filter(|_| !ended)?;
+        let address = pod.address.as_deref().filter(|_| !pod.ended())?;
         Some(if address.contains(':') {
             format!("[{address}]:{CLIENT_PORT}")
         } else {

@@ -159,7 +159,7 @@ impl Stores {
         }
         let broken = opened.iter().map(|(store, _)| store).chain(&closed);
         for store in broken.cloned().collect::<Vec<_>>() {
-            if let Some(view) = self.view(&store) {
+            if let Some(view) = self.views.own(&store) {
                 view.lost();
             }
         }
@@ -200,13 +200,6 @@ impl Stores {
         }
     }
 
-    fn view(&mut self, store: &str) -> Option<&mut View> {
-        if store.is_empty() {
-            return Some(&mut self.views.global);
-        }
-        self.views.cells.get_mut(store)?.as_mut()
-    }
-
     /// Takes a report in. Those of an earlier life change nothing, but for what they say about the end of a write.
     pub fn take_in(&mut self, report: Report, now: Timestamp) -> Option<Answered> {
         let store = report.source.store;
@@ -214,13 +207,7 @@ impl Stores {
             .links
             .get(&store)
             .is_some_and(|link| link.life == report.source.life);
-        let (link, view) = (self.links.get_mut(&store), {
-            if store.is_empty() {
-                Some(&mut self.views.global)
-            } else {
-                self.views.cells.get_mut(&store).and_then(Option::as_mut)
-            }
-        });
+        let (link, view) = (self.links.get_mut(&store), self.views.own(&store));
         let both = link.zip(view).filter(|_| alive);
         match (report.event, both) {
             (
@@ -249,22 +236,12 @@ impl Stores {
                 None
             }
             (Event::Written { key, outcome, .. }, both) => {
-                let code = match outcome {
-                    Written::Done(item) => {
-                        if let Some((_, view)) = both {
-                            view.wrote(item);
-                        }
-                        "ok"
-                    }
-                    Written::Conflict(item) => {
-                        if let Some((_, view)) = both {
-                            view.wrote(item);
-                        }
-                        "conflict"
-                    }
-                    Written::Unknown(_) => "unknown",
-                    Written::NotLeader => "not_leader",
-                };
+                let code = outcome.code();
+                if let (Written::Done(item) | Written::Conflict(item), Some((_, view))) =
+                    (outcome, both)
+                {
+                    view.wrote(item);
+                }
                 Some(Answered { key, code })
             }
             (_, None) => None,
@@ -275,11 +252,7 @@ impl Stores {
     pub fn told(&self, places: Option<&Places>) -> Vec<Value> {
         let all = places.into_iter().flat_map(Places::all);
         all.map(|(store, spot)| {
-            let view = if store.is_empty() {
-                Some(&self.views.global)
-            } else {
-                self.views.of_cell(store)
-            };
+            let view = self.views.of_store(store);
             let link = self.links.get(store);
             let lack = spot.place.as_ref().err();
             json!({

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::Event as News;
-use crate::effects::etcd::{self, Report, Written};
+use crate::effects::etcd::{self, Report};
 use crate::topology_store::Write;
 use crate::topology_store::key::{Component, Path, ShardId};
 use crate::topology_store::record::Record;
@@ -38,10 +38,7 @@ pub struct Diary {
 
 /// The shard of the pooler whose record a write changes.
 pub fn shard_of(views: &Views, store: &str, write: &Write) -> Option<ShardId> {
-    let view = match store {
-        "" => &views.global,
-        cell => views.of_cell(cell)?,
-    };
+    let view = views.of_store(store)?;
     let path = Path::parse(view.root(), &write.key)?;
     match &view.get(&path)?.record {
         Ok(Record::Pooler(pooler)) => Some(pooler.shard.clone()),
@@ -60,14 +57,9 @@ pub fn request(report: &Report, diary: &Diary) -> Option<(&'static str, &'static
             outcome,
             latency,
         } => {
-            let code = match outcome {
-                Written::Done(_) => "ok",
-                Written::Conflict(_) => "conflict",
-                Written::Unknown(_) => "unknown",
-                Written::NotLeader => "not_leader",
-            };
             let sent = diary.sent.get(key);
-            Some((sent.map_or("update", |sent| sent.operation), code, *latency))
+            let operation = sent.map_or("update", |sent| sent.operation);
+            Some((operation, outcome.code(), *latency))
         }
     }
 }

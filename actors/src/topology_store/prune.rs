@@ -36,26 +36,26 @@ pub struct Facts<'a> {
     /// What the specification asks for.
     pub desired: &'a Desired,
     /// Names of all pods of the cluster, terminating ones too.
-    pub pods: &'a BTreeSet<Box<str>>,
+    pub pods: BTreeSet<Box<str>>,
     /// Addresses of all pods of the cluster.
-    pub addresses: &'a BTreeSet<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// Pods whose node object is gone too: their processes cannot live.
-    pub nodes_gone: &'a BTreeSet<Box<str>>,
+    pub nodes_gone: BTreeSet<Box<str>>,
     /// Pool pods wanted, by shard.
-    pub wanted: &'a BTreeMap<ShardId, usize>,
+    pub wanted: BTreeMap<ShardId, usize>,
     /// Poolers whose health stream is alive.
-    pub answering: &'a BTreeSet<ProcessId>,
+    pub answering: BTreeSet<ProcessId>,
     /// Members of the decided rule and of the proposal, as told by a live pooler; no entry: nobody told.
-    pub cohorts: &'a BTreeMap<ShardId, BTreeSet<ProcessId>>,
+    pub cohorts: BTreeMap<ShardId, BTreeSet<ProcessId>>,
     /// Cells whose custom resource exists.
-    pub cells: &'a BTreeSet<Box<str>>,
+    pub cells: BTreeSet<Box<str>>,
     /// Cells that have pods.
-    pub inhabited: &'a BTreeSet<Box<str>>,
+    pub inhabited: BTreeSet<Box<str>>,
     /// Cells that left the specification and whose record points at a store into which nobody may look: not ours, and not named
     /// by the user any more.
-    pub strangers: &'a BTreeSet<Box<str>>,
+    pub strangers: BTreeSet<Box<str>>,
     /// Shards that still have volumes.
-    pub volumes: &'a BTreeSet<ShardId>,
+    pub volumes: BTreeSet<ShardId>,
 }
 
 /// What must be read live, from the API server, before a record goes.

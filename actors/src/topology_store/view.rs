@@ -223,6 +223,29 @@ impl Views {
             .map(|own| own.as_ref().unwrap_or(&self.global))
     }
 
+    /// The store under this name: a cell's, or with an empty one the global store.
+    pub fn of_store(&self, name: &str) -> Option<&View> {
+        if name.is_empty() {
+            Some(&self.global)
+        } else {
+            self.of_cell(name)
+        }
+    }
+
+    /// The same, to be changed; `None` for a cell without a store of its own.
+    pub fn own(&mut self, name: &str) -> Option<&mut View> {
+        if name.is_empty() {
+            Some(&mut self.global)
+        } else {
+            self.cells.get_mut(name)?.as_mut()
+        }
+    }
+
+    /// Every store.
+    pub fn all(&self) -> impl Iterator<Item = &View> {
+        std::iter::once(&self.global).chain(self.cells.values().flatten())
+    }
+
     /// Cells whose store is not completely known right now.
     pub fn silent(&self) -> Vec<&str> {
         self.cells

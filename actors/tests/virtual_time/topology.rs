@@ -13,7 +13,7 @@ use actors::topology_store::key::Component;
 use etcd_client::{Client, GetOptions, WatchOptions};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Life};
+use crate::bed::{Bed, End, Life};
 use crate::process::Etcd;
 use crate::server::State;
 
@@ -176,5 +176,21 @@ impl Site {
             client,
             etcd,
         }
+    }
+
+    /// A life in which the cluster is Healthy and registered before the scenario begins.
+    async fn run(&mut self, scenario: impl AsyncFnOnce(&Bed, &Key, &mut Client, &Life<'_>)) {
+        let Self {
+            bed,
+            cluster,
+            client,
+            ..
+        } = self;
+        let end = bed.life(async |life| {
+            bed.healthy(cluster).await;
+            actor(life, settled).await;
+            scenario(bed, cluster, client, life).await;
+        });
+        assert_eq!(end.await, End::Done(()));
     }
 }

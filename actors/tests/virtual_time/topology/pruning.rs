@@ -9,10 +9,8 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    CELL, DATABASE, ROOT, Site, actor, condition_of, events, pods, pooler_key, records, settled,
-    told, until,
+    CELL, DATABASE, ROOT, Site, actor, condition_of, events, pods, pooler_key, records, told, until,
 };
-use crate::bed::End;
 use crate::shapes::key;
 
 /// The record of a pod's pooler.
@@ -70,15 +68,7 @@ async fn put(client: &mut Client, pod: &str, record: Vec<u8>) {
 #[tokio::test]
 async fn a_dead_pooler_is_marked_and_one_that_the_informer_misses_is_not() {
     let mut site = Site::new("dead").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, _, client, life| {
         let alive = pods(bed);
         for pod in &alive {
             put(client, pod, pooler(pod, false)).await;
@@ -126,22 +116,14 @@ async fn a_dead_pooler_is_marked_and_one_that_the_informer_misses_is_not() {
             1
         );
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// L-TOPO-03: pods that the API server cannot be asked for are not taken for gone.
 #[tokio::test]
 async fn a_live_read_that_fails_proves_nothing() {
     let mut site = Site::new("unproven").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, _, client, life| {
         let alive = pods(bed);
         put(client, &alive[0], pooler(&alive[0], true)).await;
         put(client, "ghost-0", pooler("ghost-0", false)).await;
@@ -173,24 +155,16 @@ async fn a_live_read_that_fails_proves_nothing() {
             .count();
         assert_eq!(failures, 1, "a failed read is not repeated at once");
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// Issue 5, item 2: garbage is set apart, told of, and never acted on; the rest goes on.
 #[tokio::test]
 async fn garbage_is_told_of_and_left_alone() {
     let mut site = Site::new("garbage").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
     let broken = format!("{ROOT}/poolers/multipooler-zone-a-broken/Pooler");
     let liar = format!("{ROOT}/cells/zone-b/Cell");
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, cluster, client, _| {
         assert_eq!(condition_of(bed, cluster, "TopologyRecordsHeld"), None);
         client
             .put(broken.as_str(), [0xff, 0xff], None)
@@ -219,23 +193,15 @@ async fn garbage_is_told_of_and_left_alone() {
         client.delete(liar.as_str(), None).await.unwrap();
         told(bed, cluster, "TopologyRecordsHeld", |found| found.is_none()).await;
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// A database and a cell that nobody names go, after a live read of the cluster; with pruning off they stay.
 #[tokio::test]
 async fn what_left_the_specification_is_removed_unless_pruning_is_off() {
     let mut site = Site::new("left").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
     let database = format!("{ROOT}/databases/old/Database");
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, cluster, client, life| {
         bed.server.edit(cluster, |object| {
             object["spec"]["topologyPruning"] = json!({"enabled": false});
         });
@@ -266,5 +232,5 @@ async fn what_left_the_specification_is_removed_unless_pruning_is_off() {
         };
         bed.server.until("it is told", told).await;
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }

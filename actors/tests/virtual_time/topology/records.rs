@@ -107,12 +107,7 @@ async fn a_rebuild_writes_nothing_into_the_topology() {
 #[tokio::test]
 async fn records_deleted_or_changed_by_hand_come_back() {
     let mut site = Site::new("by-hand").await;
-    let bed = &site.bed;
-    let cluster = &site.cluster;
-    let client = &mut site.client;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |_, _, client, _| {
         let good = records(client).await;
         let began = Instant::now();
         client.delete(CELL, None).await.unwrap();
@@ -136,7 +131,7 @@ async fn records_deleted_or_changed_by_hand_come_back() {
         let kept = all.await[DATABASE].windows(4).any(|part| part == strange);
         assert!(kept, "an unknown field was lost");
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// L-TOPO-05: a record that changes wakes its shard at once, without any word from Kubernetes and without polling.
@@ -150,15 +145,7 @@ async fn a_changed_record_wakes_its_shard_at_once() {
             seen.lock().unwrap().push(Instant::now());
         }
     }));
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, _, client, _| {
         told(bed, &bed.shard(), "TopologyReachable", is("True")).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let pod = pods(bed).remove(0);
@@ -183,7 +170,7 @@ async fn a_changed_record_wakes_its_shard_at_once() {
         // Far below any interval at which one would poll; how fast it is, a benchmark tells.
         assert!(took[10] < Duration::from_millis(500), "{took:?}");
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// Gateways and orchestrators wait for the record of their cell; nothing else does, and once they run they stay.
@@ -228,15 +215,7 @@ async fn workloads_that_exit_without_the_topology_wait_for_their_cell() {
 #[tokio::test]
 async fn nobody_registers_without_the_lease() {
     let mut site = Site::new("lease").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |_, _, client, life| {
         life.leadership.send_replace(Leadership::Standby);
         life.inflow.send(Inflow::Leadership(false)).await.unwrap();
         client.delete(CELL, None).await.unwrap();
@@ -247,7 +226,7 @@ async fn nobody_registers_without_the_lease() {
         life.inflow.send(Inflow::Leadership(true)).await.unwrap();
         until(client, "it is back", |all| all.contains_key(CELL)).await;
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
 
 /// A fall costs nothing but a new connection; too many of them show on the cluster, whose other actors go on.
@@ -303,15 +282,7 @@ async fn a_topology_actor_that_falls_comes_back_and_is_given_up_at_last() {
 #[tokio::test]
 async fn the_actor_ends_with_its_cluster() {
     let mut site = Site::new("ends").await;
-    let Site {
-        bed,
-        cluster,
-        client,
-        ..
-    } = &mut site;
-    let end = bed.life(async |life| {
-        bed.healthy(cluster).await;
-        actor(life, settled).await;
+    let run = site.run(async |bed, cluster, client, life| {
         bed.server.delete(cluster);
         let gone = |state: &crate::server::State| !state.objects.contains_key(cluster);
         bed.server.until("the cluster is gone", gone).await;
@@ -334,5 +305,5 @@ async fn the_actor_ends_with_its_cluster() {
             0.0
         );
     });
-    assert_eq!(end.await, End::Done(()));
+    run.await;
 }
