@@ -77,6 +77,7 @@ fn keep(
     }
     let roles = data_plane::roles_before(&plan.observed.me.status_value());
     let set_aside = super::set_aside(plan.observed, &roles);
+    let roles = to_label(plan.observed, roles);
     let indices = super::indices(shard, (pool, cell), &set_aside);
     let hashes = match settings::find(plan.observed, shard) {
         Settings::Known(text) => Some(config(shard, &Identity::new(shard)?, text).hashes),
@@ -128,6 +129,20 @@ fn keep(
     surplus_claims(plan, shard, (pool, cell), &kept)?;
     surplus(plan, shard, (pool, cell), &kept, &set_aside, &roles);
     Ok(())
+}
+
+/// Roles that pods are labelled with. A first label waits until the shard has a primary: before, every pooler is a replica, and
+/// budgets and Services have nothing to choose from.
+fn to_label(observed: &Observed, mut roles: BTreeMap<Box<str>, Role>) -> BTreeMap<Box<str>, Role> {
+    if !roles.values().any(|role| *role == Role::Primary) {
+        let labelled: BTreeSet<&str> = observed
+            .controlled(Kind::Pod)
+            .filter(|pod| pod.label(labels::ROLE).is_some())
+            .map(|pod| &*pod.key().name)
+            .collect();
+        roles.retain(|pod, role| *role == Role::Drained || labelled.contains(&**pod));
+    }
+    roles
 }
 
 /// One index, whose claim is kept. A name is never reused while its predecessor lives: a terminating pod is waited for.

@@ -195,17 +195,17 @@ fn available(members: &Members) -> (Condition, bool) {
     let leader = match &members.leader {
         Found::Known(leader) => leader,
         found => {
-            let message = match (&members.decision, found) {
-                _ if members.undecided => "no pooler leads: a failover is under way".to_owned(),
-                (Some(decision), _) => format!(
+            // One text until the first election is over, so that a bring-up does not write a status per step. A topology out of
+            // sight has a condition of its own.
+            let message = match &members.decision {
+                None => "no pooler that answers knows of a leader".to_owned(),
+                Some(_) if members.undecided => {
+                    "no pooler leads: a failover is under way".to_owned()
+                }
+                Some(decision) => format!(
                     "pooler {} leads under rule {}/{}, and no pod here is that pooler",
                     decision.leader.name, decision.rule.term, decision.rule.subterm
                 ),
-                (None, Found::Unknown(cells)) => format!(
-                    "no pooler that answers knows of a leader, and the topology of {} is not in sight",
-                    cells.join(", ")
-                ),
-                (None, _) => "no pooler that answers knows of a leader".to_owned(),
             };
             let broken = members.decision.is_some() && !members.undecided;
             return (condition(false, "NoPrimary", message), broken);
@@ -267,10 +267,13 @@ pub fn fields(observed: &Observed, members: &Members) -> Map<String, Value> {
         .iter()
         .map(|(pod, role)| (pod.to_string(), role.word().into()))
         .collect();
+    // Pods that nobody has heard of yet are told with the first word of one of them.
+    let silent = list.is_none() && members.roles.is_empty();
+    let told = || members.members.iter().map(entry).collect();
     Map::from_iter([
         (
             "members".to_owned(),
-            members.members.iter().map(entry).collect(),
+            if silent { Value::Null } else { told() },
         ),
         ("podRoles".to_owned(), Value::Object(roles)),
     ])

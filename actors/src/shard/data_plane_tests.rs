@@ -353,6 +353,65 @@ fn a_settled_shard_has_nothing_to_say() {
     );
 }
 
+/// Until a shard has its first primary, its pods are not labelled and its status says one thing: steps of a bring-up that nobody
+/// acts on cost no writes.
+#[test]
+fn a_shard_without_a_first_primary_writes_little() {
+    let mut shard = Shard::new();
+    let pods = shard.pods.clone();
+    for pod in &pods {
+        let key = Key::new(Kind::Pod, NAMESPACE, pod);
+        let labels = &mut shard.bed.objects.get_mut(&key).unwrap()["metadata"]["labels"];
+        labels.as_object_mut().unwrap().remove(labels::ROLE);
+        shard.say(pod, 0, &[], 0, |health| health.decision = None);
+        shard.record(pod, |record| record.routing = Routing::Replica);
+    }
+    for field in ["members", "podRoles"] {
+        let status = shard.bed.shard["status"].as_object_mut().unwrap();
+        status.remove(field);
+    }
+    shard.bed.settle();
+    let roles = shard.status()["podRoles"].as_object().unwrap();
+    assert!(roles.values().all(|role| role == "REPLICA"), "{roles:?}");
+    assert_eq!(roles.len(), 3);
+    assert!((0..3).all(|number| shard.label(number).is_null()));
+    let text = shard.bed.condition("Available").unwrap()["message"].clone();
+    // The first election is no failover.
+    for pod in &pods {
+        shard.say(pod, 0, &[], 0, |health| {
+            health.decision = None;
+            health.revoked_below = 2;
+        });
+    }
+    assert!(shard.bed.shard_decides().actions.is_empty(), "{text}");
+    shard.elect(0, &pods, 1);
+    shard.bed.settle();
+    let labels: Vec<&Value> = (0..3).map(|number| shard.label(number)).collect();
+    assert_eq!(labels, ["PRIMARY", "REPLICA", "REPLICA"]);
+    // Somebody who was labelled once follows at once, primary or not.
+    shard.poolers().pods.clear();
+    shard.records().poolers.clear();
+    shard.bed.settle();
+    assert_eq!(shard.label(0), "PRIMARY", "nothing is known of anybody");
+}
+
+/// Pods that have not spoken are no members yet.
+#[test]
+fn members_are_told_with_the_first_word_of_one() {
+    let mut shard = Shard::new();
+    shard.poolers().pods.clear();
+    shard.records().poolers.clear();
+    let status = shard.bed.shard["status"].as_object_mut().unwrap();
+    status.remove("members");
+    status.remove("podRoles");
+    shard.bed.settle();
+    assert!(shard.status()["members"].is_null());
+    let pod = shard.pods[2].clone();
+    shard.record(&pod, |_| {});
+    shard.bed.settle();
+    assert_eq!(shard.status()["members"].as_array().unwrap().len(), 3);
+}
+
 /// Without links nothing is claimed of what runs in the pods, and what was told of them stays.
 #[test]
 fn an_operator_without_links_says_what_it_said_before() {

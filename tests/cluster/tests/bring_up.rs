@@ -88,9 +88,9 @@ fn silent(audit: &Audit, since: Mark, when: &str) {
     assert!(noise.is_empty(), "events {when}: {noise:#?}");
 }
 
-/// What the steps of a pooler on its way up may cost: it starts, has PostgreSQL, is in the cohort, leads or follows, and is
-/// labelled so; each is told in the Shard's status at once.
-const STEPS: usize = 10;
+/// What the steps of a pooler on its way up may cost: its shard tells of the topology, of its first role, of the first backup
+/// and of the first primary as they come, and the pod is labelled.
+const STEPS: usize = 5;
 
 /// Figure 3: at most 1.1 × (objects + 2 per custom resource), and the steps of the poolers that are followed.
 pub fn cost(writes: &[Entry], clusters: usize, poolers: usize) {
