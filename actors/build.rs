@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(server)
         .btree_map(".")
+        .codec_path("crate::proto::Codec")
         .compile_fds(protox::compile(files, ["proto"])?)?;
     Ok(())
 }

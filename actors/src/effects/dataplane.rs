@@ -421,8 +421,8 @@ async fn listen(
     let (_listening, ended) = oneshot::channel::<()>();
     let open = stream::once(ended).filter_map(|_| std::future::ready(None));
     let asking = stream::iter([ask]).chain(open);
-    let mut client = pooler(channel);
-    let opening = client.manager_health_stream(asking);
+    // Apart: what it takes to open a stream is not held for as long as the stream is.
+    let opening = Box::pin(async move { pooler(channel).manager_health_stream(asking).await });
     let mut telling = tokio::time::timeout(OPEN, opening)
         .await
         .map_err(|_| silent(OPEN))??

@@ -10,12 +10,13 @@ use std::fmt;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity,
-    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient,
+    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions,
 };
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tonic::transport::Endpoint;
 
 use super::executor::Leadership;
 use crate::topology_store::view::Item;
@@ -240,18 +241,22 @@ fn words(error: &Error) -> String {
     text
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, End> {
-    match tokio::time::timeout(DEADLINE, call).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(End::Failed(format!(
-            "no answer within {} s",
-            DEADLINE.as_secs()
-        ))),
+/// Bounds a call. It is put apart, so that a task does not hold the room for each call that it may ever make.
+fn within<T>(call: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, End>> {
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(End::Failed(format!(
+                "no answer within {} s",
+                DEADLINE.as_secs()
+            ))),
+        }
     }
 }
 
 /// Follows the store for ever, one member after the other.
-async fn follow(access: Access, outlet: Outlet, found: watch::Sender<Option<Client>>) {
+async fn follow(access: Access, outlet: Outlet, found: watch::Sender<Option<KvClient>>) {
     let mut failures = 0;
     for endpoint in access.endpoints.iter().cycle() {
         let mut answered = false;
@@ -278,51 +283,69 @@ async fn follow(access: Access, outlet: Outlet, found: watch::Sender<Option<Clie
 
 /// Reads and follows through one member until that fails.
 async fn attend(
-    endpoint: &String,
+    endpoint: &str,
     access: &Access,
     outlet: &Outlet,
-    found: &watch::Sender<Option<Client>>,
+    found: &watch::Sender<Option<KvClient>>,
     answered: &mut bool,
 ) -> Result<(), End> {
-    let mut client = within(Client::connect([endpoint], Some(options(access)))).await?;
-    // Connecting is lazy and succeeds against a dead member; a call tells.
-    within(client.status()).await?;
+    let (mut pairs, mut changes) = within(dial(endpoint, access)).await?;
     loop {
-        let (revision, items) = read(&mut client, &access.root).await?;
+        let (revision, items) = read(&mut pairs, &access.root).await?;
         *answered = true;
-        found.send_replace(Some(client.clone()));
+        found.send_replace(Some(pairs.clone()));
         let read = Event::Read {
-            endpoint: endpoint.clone(),
+            endpoint: endpoint.to_owned(),
             revision,
             items,
         };
         outlet.tell(read).await?;
-        watch_from(&mut client, &access.root, revision, outlet).await?;
+        watch_from(&mut changes, &access.root, revision, outlet).await?;
     }
 }
 
-fn options(access: &Access) -> ConnectOptions {
-    let options = ConnectOptions::new()
-        .with_connect_timeout(CONNECT)
-        .with_keep_alive(PROBE, CONNECT)
-        .with_keep_alive_while_idle(false)
-        // Without it a watch on a member that lost its cluster is silent for ever.
-        .with_require_leader(true);
-    let Some(tls) = &access.tls else {
-        return options;
+/// Connects to one member, and sees that it answers.
+async fn dial(member: &str, access: &Access) -> Result<(KvClient, WatchClient), Error> {
+    let channel = etcd_client::Channel::Tonic(endpoint(member, access)?.connect_lazy());
+    // Without a leader asked for, a watch on a member that lost its cluster is silent for ever.
+    let options = ConnectOptions::new().with_require_leader(true);
+    let mut client = Client::from_channel(channel, Some(options)).await?;
+    client.status().await?;
+    Ok((client.kv_client(), client.watch_client()))
+}
+
+fn endpoint(member: &str, access: &Access) -> Result<Endpoint, Error> {
+    let url = match (member.contains("://"), &access.tls) {
+        (true, _) => member.to_owned(),
+        (false, Some(_)) => format!("https://{member}"),
+        (false, None) => format!("http://{member}"),
     };
-    let mut given = match &tls.ca {
+    let endpoint = Endpoint::from_shared(url)?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PROBE)
+        .keep_alive_timeout(CONNECT)
+        .keep_alive_while_idle(false);
+    let secure = endpoint.uri().scheme_str() == Some("https");
+    let tls = match (&access.tls, secure) {
+        (None, false) => return Ok(endpoint),
+        (Some(_), false) => {
+            let message = format!("TLS is asked for, and {member} is no https URL");
+            return Err(Error::InvalidArgs(message));
+        }
+        (tls, true) => tls.as_ref(),
+    };
+    let mut given = match tls.and_then(|tls| tls.ca.as_ref()) {
         Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
         None => TlsOptions::new().with_native_roots(),
     };
-    if let Some((certificate, key)) = &tls.client {
+    if let Some((certificate, key)) = tls.and_then(|tls| tls.client.as_ref()) {
         given = given.identity(Identity::from_pem(certificate, key));
     }
-    options.with_tls(given)
+    Ok(endpoint.tls_config(given)?)
 }
 
 /// All keys below the root at one revision, page by page.
-async fn read(client: &mut Client, root: &str) -> Result<(i64, Vec<Item>), End> {
+async fn read(client: &mut KvClient, root: &str) -> Result<(i64, Vec<Item>), End> {
     let mut from = prefix(root);
     let end = after(&from);
     let mut revision = 0;
@@ -373,7 +396,7 @@ fn after(prefix: &[u8]) -> Vec<u8> {
 
 /// Follows from the revision after `revision`. Returns when the store must be read again.
 async fn watch_from(
-    client: &mut Client,
+    client: &mut WatchClient,
     root: &str,
     revision: i64,
     outlet: &Outlet,
@@ -417,7 +440,7 @@ async fn watch_from(
 /// Sends writes one after the other.
 async fn write(
     mut queue: mpsc::Receiver<Write>,
-    member: watch::Receiver<Option<Client>>,
+    member: watch::Receiver<Option<KvClient>>,
     leadership: watch::Receiver<Leadership>,
     outlet: Outlet,
 ) {
@@ -426,7 +449,9 @@ async fn write(
         let client = member.borrow().clone();
         let outcome = if leadership.borrow().holds() {
             match client {
-                Some(client) => swap(client, &write).await.unwrap_or_else(Written::Unknown),
+                Some(client) => Box::pin(swap(client, &write))
+                    .await
+                    .unwrap_or_else(Written::Unknown),
                 None => Written::Unknown("not connected".to_owned()),
             }
         } else {
@@ -444,7 +469,7 @@ async fn write(
 }
 
 /// One compare-and-swap. Version 0 compares with a key that does not exist.
-async fn swap(mut client: Client, write: &Write) -> Result<Written, String> {
+async fn swap(mut client: KvClient, write: &Write) -> Result<Written, String> {
     let key = write.key.as_bytes();
     let then = match &write.value {
         Some(value) => TxnOp::put(key, value.clone(), None),

@@ -194,7 +194,7 @@ fn available(members: &Members) -> (Condition, bool) {
         |holds, reason, message: String| Condition::new("Available", holds, reason, message);
     let leader = match &members.leader {
         Found::Known(leader) => leader,
-        found => {
+        Found::Nobody | Found::Unknown(_) => {
             // One text until the first election is over, so that a bring-up does not write a status per step. A topology out of
             // sight has a condition of its own.
             let message = match &members.decision {
