@@ -65,7 +65,7 @@ fn the_number_of_etcd_members_is_odd_everywhere() {
     let mut places = 0;
     for field in given {
         places += 1;
-        let odd = rules(field).iter().any(|rule| *rule == "CEL-03");
+        let odd = rules(field).any(|rule| rule == "CEL-03");
         assert!(odd, "{} {}", field.kind, field.path);
     }
     assert_eq!(places, 6);

@@ -102,7 +102,7 @@ impl World {
         let passes = |n: &usize| match shown {
             Shown::All => true,
             Shown::Nothing => false,
-            Shown::Part(part) => n % part != 0,
+            Shown::Part(part) => !n.is_multiple_of(*part),
         };
         let shown = self.alive.iter().copied().filter(passes);
         self.operator.pods = shown.map(|n| pod(n).into()).collect();
