@@ -40,7 +40,7 @@ pub struct Sample {
 
 /// Operations on topology stores and how they may end.
 const REQUESTS: [(&str, &[&str]); 4] = [
-    ("read", &["ok", "lost"]),
+    ("read", &["ok", "lost", "compacted"]),
     ("create", WRITE_CODES),
     ("update", WRITE_CODES),
     ("delete", WRITE_CODES),

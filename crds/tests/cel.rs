@@ -53,6 +53,24 @@ fn every_rule_has_a_case_that_passes_and_one_that_fails_at_every_place() {
     );
 }
 
+/// L-TOPO-10: an even number of etcd members is refused wherever a number can be given. That it is fixed once the members are
+/// there is the operator's business (`actors/tests/rooms/stores.rs`).
+#[test]
+fn the_number_of_etcd_members_is_odd_everywhere() {
+    let fields = fields().unwrap();
+    let given = fields.iter().filter(|field| {
+        let path = field.path.to_lowercase();
+        path.ends_with("etcd.replicas") || path.ends_with("toposerver.replicas")
+    });
+    let mut places = 0;
+    for field in given {
+        places += 1;
+        let odd = rules(field).any(|rule| rule == "CEL-03");
+        assert!(odd, "{} {}", field.kind, field.path);
+    }
+    assert_eq!(places, 6);
+}
+
 #[test]
 fn the_cases_are_decided_as_they_say() {
     let compiled: BTreeMap<_, _> = schemas()

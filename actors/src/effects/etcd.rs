@@ -98,6 +98,8 @@ pub enum Event {
         /// In order.
         items: Vec<Item>,
     },
+    /// The history that the watch was to go on from was compacted: the store is read again, through the same member.
+    Compacted,
     /// A member did not answer, or stopped answering. The next one is tried, or the same one later.
     Lost {
         /// The member.
@@ -301,6 +303,7 @@ async fn attend(
         };
         outlet.tell(read).await?;
         watch_from(&mut changes, &access.root, revision, outlet).await?;
+        outlet.tell(Event::Compacted).await?;
     }
 }
 
@@ -394,7 +397,7 @@ fn after(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// Follows from the revision after `revision`. Returns when the store must be read again.
+/// Follows from the revision after `revision`. Returns when the history was compacted, so that the store must be read again.
 async fn watch_from(
     client: &mut WatchClient,
     root: &str,

@@ -1,4 +1,7 @@
 //! The topology stores of one cluster: a connection and a watch for each, opened with what the Secrets hold at that moment.
+//!
+//! Cells in the global store are part of it and share its connection. Stores under different roots of the same servers do not:
+//! each is dialled, lost and moved to another member by itself, and one that waits for its reader holds up no other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -355,6 +355,7 @@ impl Handler<Inspect> for TopologyActor {
             "decisions": self.decisions,
             "stores": self.stores.told(places),
             "historiesLost": self.stores.rewound,
+            "historiesCompacted": self.stores.compacted,
             "registered": known.cells,
             "state": serde_json::to_value(&self.memory).unwrap_or(Value::Null),
             "writes": self.diary.lines(),

@@ -87,6 +87,8 @@ pub struct Stores {
     pub ended: BTreeSet<Box<str>>,
     /// How often a store's history turned out to be another one than was known (a wiped etcd).
     pub rewound: u64,
+    /// How often a watch was cancelled since its history was compacted.
+    pub compacted: u64,
 }
 
 impl Default for Stores {
@@ -100,6 +102,7 @@ impl Default for Stores {
             lives: 0,
             ended: BTreeSet::new(),
             rewound: 0,
+            compacted: 0,
         }
     }
 }
@@ -226,6 +229,11 @@ impl Stores {
             }
             (Event::Changed { revision, items }, Some((_, view))) => {
                 view.advance(revision, items);
+                None
+            }
+            (Event::Compacted, Some(_)) => {
+                // What is known stays true until the store is read again, which follows at once.
+                self.compacted += 1;
                 None
             }
             (Event::Lost { endpoint, error }, Some((link, view))) => {

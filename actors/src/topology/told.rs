@@ -51,6 +51,7 @@ pub fn request(report: &Report, diary: &Diary) -> Option<(&'static str, &'static
     match &report.event {
         etcd::Event::Read { .. } => Some(("read", "ok", Duration::ZERO)),
         etcd::Event::Changed { .. } => None,
+        etcd::Event::Compacted => Some(("read", "compacted", Duration::ZERO)),
         etcd::Event::Lost { .. } => Some(("read", "lost", Duration::ZERO)),
         etcd::Event::Written {
             key,

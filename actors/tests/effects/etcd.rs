@@ -247,6 +247,12 @@ async fn a_compaction_under_the_watch_reads_the_store_again() {
         if first >= last - 1 {
             continue; // read late: nothing was compacted under the watch
         }
+        let why = find(&mut reports, |report| match &report.event {
+            Event::Compacted => Some("compacted"),
+            Event::Lost { .. } => Some("lost"),
+            _ => None,
+        });
+        assert_eq!(why.await, "compacted", "why it is read again");
         let (second, items) = read(&mut reports).await;
         assert!(
             second >= last && items.len() == 50,

@@ -12,6 +12,7 @@ mod comparison;
 mod differences;
 mod examples;
 mod files;
+mod lengths;
 mod manifests;
 mod pods;
 mod render;

@@ -373,6 +373,67 @@ fn what_running_members_cannot_change_is_told_and_not_tried() {
     assert_eq!(desk.objects[&set]["spec"], before);
 }
 
+/// L-TOPO-10: members find each other before they are Ready, are probed where nobody asks for a client certificate, listen in every
+/// family of addresses, and stay as many as they were made.
+#[test]
+fn etcd_can_be_bootstrapped_and_keeps_its_members() {
+    let mut desk = Desk::cluster(json!({"globalTopoServer": {"etcd": {"replicas": 5}}}));
+    desk.bring_up();
+    let set = key(Kind::StatefulSet, "minimal-global-topo");
+    let spec = desk.objects[&set]["spec"].clone();
+    assert_eq!(
+        (&spec["replicas"], &spec["podManagementPolicy"]),
+        (&json!(5), &json!("Parallel")),
+        "no member waits for another to be Ready"
+    );
+    let headless = key(Kind::Service, "minimal-global-topo-headless");
+    assert_eq!(spec["serviceName"], *headless.name);
+    let service = &desk.objects[&headless]["spec"];
+    assert_eq!(
+        (&service["clusterIP"], &service["publishNotReadyAddresses"]),
+        (&json!("None"), &json!(true))
+    );
+    for service in [headless, key(Kind::Service, "minimal-global-topo")] {
+        let families = &desk.objects[&service]["spec"]["ipFamilyPolicy"];
+        assert_eq!(families, "PreferDualStack", "{service}");
+    }
+    let etcd = &spec["template"]["spec"]["containers"][0];
+    let named = |list: &str, name: &str| {
+        let mut all = etcd[list].as_array().unwrap().iter();
+        all.find(|one| one["name"] == name).unwrap().clone()
+    };
+    let metrics = named("ports", "metrics")["containerPort"].clone();
+    assert_ne!(metrics, named("ports", "client")["containerPort"]);
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        assert_eq!(etcd[probe]["httpGet"]["port"], metrics, "{probe}");
+    }
+    for (listener, port) in [
+        ("CLIENT", "client"),
+        ("PEER", "peer"),
+        ("METRICS", "metrics"),
+    ] {
+        let variable = named("env", &format!("ETCD_LISTEN_{listener}_URLS"));
+        let port = &named("ports", port)["containerPort"];
+        assert_eq!(variable["value"], format!("http://[::]:{port}"));
+    }
+    let members = named("env", "ETCD_INITIAL_CLUSTER")["value"].clone();
+    let members = members.as_str().unwrap().split(',');
+    assert_eq!(members.clone().count(), 5);
+    for (number, member) in members.enumerate() {
+        let name = format!("minimal-global-topo-{number}");
+        let host = format!("{name}.minimal-global-topo-headless.default.svc.cluster.local");
+        assert_eq!(member, format!("{name}=http://{host}:2380"));
+    }
+    for replicas in [3, 7] {
+        desk.patch(
+            &key(Kind::MultigresCluster, "minimal"),
+            &json!({"spec": {"globalTopoServer": {"etcd": {"replicas": replicas}}}}),
+        );
+        desk.bring_up();
+        assert_eq!(desk.objects[&set]["spec"], spec, "{replicas} members");
+    }
+}
+
 /// `workloads.md` T36: TLS towards the user's etcd reaches every process that talks to it.
 #[test]
 fn an_external_store_with_tls_is_reached_with_the_given_secrets() {

@@ -16,39 +16,39 @@ use crate::edits::{cell, database};
 use crate::samples::{at, item, pooler, pooler_item};
 
 const GLOBAL: &str = "/multigres/global";
-const ZONE1: &str = "/multigres/zone1";
+pub const ZONE1: &str = "/multigres/zone1";
 
 /// Everything that the decisions of one cluster look at, owned.
-struct Cluster {
-    views: Views,
-    desired: Desired,
-    enabled: bool,
-    synced: bool,
-    registered: bool,
-    pods: BTreeSet<Box<str>>,
-    addresses: BTreeSet<std::net::IpAddr>,
-    nodes_gone: BTreeSet<Box<str>>,
-    wanted: BTreeMap<ShardId, usize>,
-    answering: BTreeSet<ProcessId>,
-    cohorts: BTreeMap<ShardId, BTreeSet<ProcessId>>,
-    cells: BTreeSet<Box<str>>,
-    inhabited: BTreeSet<Box<str>>,
-    strangers: BTreeSet<Box<str>>,
-    volumes: BTreeSet<ShardId>,
-    state: prune::State,
-    now: Timestamp,
+pub struct Cluster {
+    pub views: Views,
+    pub desired: Desired,
+    pub enabled: bool,
+    pub synced: bool,
+    pub registered: bool,
+    pub pods: BTreeSet<Box<str>>,
+    pub addresses: BTreeSet<std::net::IpAddr>,
+    pub nodes_gone: BTreeSet<Box<str>>,
+    pub wanted: BTreeMap<ShardId, usize>,
+    pub answering: BTreeSet<ProcessId>,
+    pub cohorts: BTreeMap<ShardId, BTreeSet<ProcessId>>,
+    pub cells: BTreeSet<Box<str>>,
+    pub inhabited: BTreeSet<Box<str>>,
+    pub strangers: BTreeSet<Box<str>>,
+    pub volumes: BTreeSet<ShardId>,
+    pub state: prune::State,
+    pub now: Timestamp,
 }
 
 fn shard() -> ShardId {
     ShardId::new("postgres", "default", "0-inf")
 }
 
-fn pod(n: usize) -> String {
+pub fn pod(n: usize) -> String {
     format!("demo-a-{n}")
 }
 
 /// zone1 with a store of its own and zone2 in the global one; `poolers` live poolers in zone1, all with pods.
-fn cluster(poolers: usize) -> Cluster {
+pub fn cluster(poolers: usize) -> Cluster {
     let mut desired = Desired {
         cells: vec![cell()],
         databases: vec![database()],
@@ -105,11 +105,11 @@ fn cluster(poolers: usize) -> Cluster {
 }
 
 impl Cluster {
-    fn zone1(&mut self) -> &mut View {
+    pub fn zone1(&mut self) -> &mut View {
         self.views.cells.get_mut("zone1").unwrap().as_mut().unwrap()
     }
 
-    fn decide(&mut self) -> Pruning {
+    pub fn decide(&mut self) -> Pruning {
         let facts = Facts {
             enabled: self.enabled,
             synced: self.synced,
@@ -132,7 +132,7 @@ impl Cluster {
         plan
     }
 
-    fn pass(&mut self, seconds: i64) {
+    pub fn pass(&mut self, seconds: i64) {
         self.now = self
             .now
             .checked_add(SignedDuration::from_secs(seconds))
@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// Runs until nothing happens any more; carries writes out in the view. Returns keys of what was written.
-    fn settle(&mut self, gone: impl Fn(&Subject) -> Option<bool>) -> Vec<String> {
+    pub fn settle(&mut self, gone: impl Fn(&Subject) -> Option<bool>) -> Vec<String> {
         let mut written = Vec::new();
         while let Some((cell, write)) = self.run(&gone) {
             let version = 1_000 + i64::try_from(written.len()).unwrap();
@@ -191,7 +191,7 @@ fn gone(_: &Subject) -> Option<bool> {
     Some(true)
 }
 
-fn pooler_key(n: usize) -> String {
+pub fn pooler_key(n: usize) -> String {
     pooler_item(ZONE1, &pooler("zone1", &pod(n)), 0).key
 }
 

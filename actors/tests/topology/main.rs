@@ -9,6 +9,9 @@
 
 mod edits;
 mod fuzz;
+#[path = "../law/mod.rs"]
+mod law;
 mod lessons;
 mod members;
+mod pruning;
 mod samples;

@@ -37,6 +37,8 @@ pub struct Bed {
     pub variables: BTreeMap<String, String>,
     /// Topology stores are looked at; such a test needs real time.
     pub stores: bool,
+    /// Counts decisions, and news that arrived.
+    news: watch::Sender<u64>,
     began: Instant,
     dice: std::cell::Cell<u64>,
 }
@@ -76,6 +78,7 @@ impl Bed {
             dialer: None,
             variables: BTreeMap::new(),
             stores: false,
+            news: watch::Sender::new(0),
             began: Instant::now(),
             dice: std::cell::Cell::new(seed),
         }
@@ -132,7 +135,7 @@ impl Bed {
             stores: self.stores,
             dialer: self.dialer.clone(),
             io: tokio::runtime::Handle::current(),
-            hooks: self.hooks.clone(),
+            hooks: self.announcing(),
         };
         let api = Arc::new(Client(process.clone()));
         let (handle, inflow, epoch) = start_with(api, watched, &settings, Clock::starting_at(now));
@@ -142,6 +145,7 @@ impl Bed {
             inflow: inflow.clone(),
             epoch,
             travel: self.travel.subscribe(),
+            news: self.news.clone(),
             dice: Dice(self.dice.get()),
         };
         tokio::task::spawn_local(watches.run());
@@ -152,6 +156,24 @@ impl Bed {
             inflow,
             leadership: leads,
         }
+    }
+
+    /// The test's hooks, and before them one that tells of each decision.
+    fn announcing(&self) -> Hooks {
+        let (own, news) = (self.hooks.before_decision.clone(), self.news.clone());
+        Hooks {
+            before_decision: Some(Arc::new(move |id, key, incarnation| {
+                news.send_modify(|count| *count += 1);
+                if let Some(own) = &own {
+                    own(id, key, incarnation);
+                }
+            })),
+        }
+    }
+
+    /// Changes with each decision of any actor, whose outcome can be seen from then on, and with all news that arrives.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// The time.

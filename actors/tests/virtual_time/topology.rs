@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::object::{Key, Kind};
+use actors::operator::Inspection;
 use actors::topology_store::key::Component;
 use etcd_client::{Client, GetOptions, WatchOptions};
 use serde_json::{Value, json};
@@ -39,8 +40,12 @@ fn bed(endpoints: &[String]) -> (Bed, Key) {
 
 /// Everything below the root.
 async fn records(client: &mut Client) -> BTreeMap<String, Vec<u8>> {
+    records_below(client, ROOT).await
+}
+
+async fn records_below(client: &mut Client, root: &str) -> BTreeMap<String, Vec<u8>> {
     let all = GetOptions::new().with_prefix();
-    let answer = client.get(ROOT, Some(all)).await.unwrap();
+    let answer = client.get(root, Some(all)).await.unwrap();
     let pairs = answer.kvs().iter();
     pairs
         .map(|pair| (pair.key_str().unwrap().to_owned(), pair.value().to_vec()))
@@ -53,11 +58,21 @@ async fn until(
     what: &str,
     holds: impl Fn(&BTreeMap<String, Vec<u8>>) -> bool,
 ) -> BTreeMap<String, Vec<u8>> {
+    until_below(client, ROOT, what, holds).await
+}
+
+/// The same below another root.
+async fn until_below(
+    client: &mut Client,
+    root: &str,
+    what: &str,
+    holds: impl Fn(&BTreeMap<String, Vec<u8>>) -> bool,
+) -> BTreeMap<String, Vec<u8>> {
     let waiting = async {
         let all = WatchOptions::new().with_prefix();
-        let mut changes = client.watch(ROOT, Some(all)).await.unwrap();
+        let mut changes = client.watch(root, Some(all)).await.unwrap();
         loop {
-            let records = records(client).await;
+            let records = records_below(client, root).await;
             if holds(&records) {
                 return records;
             }
@@ -105,22 +120,62 @@ fn is(status: &'static str) -> impl Fn(Option<&Value>) -> bool {
     move |found| found.is_some_and(|found| found["status"] == status)
 }
 
-/// The TopologyActor as introspection shows it, once it is such.
-async fn actor(life: &Life<'_>, holds: impl Fn(&Value) -> bool) -> Value {
+/// Looks into the process after each decision and all news until it finds what it looks for.
+async fn seen<T>(life: &Life<'_>, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+    let mut news = life.bed.news();
     let waiting = async {
         loop {
-            let actors = life.actors().await;
-            let mut topology = actors
-                .into_iter()
-                .filter(|one| one["room"] == "TopologyActor");
-            if let Some(found) = topology.next().filter(&holds) {
+            news.borrow_and_update();
+            let told = life.handle.inspect(Inspection::Actors).await.unwrap();
+            if let Some(found) = look(&told) {
                 return found;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            if under_way(&told) || told["process"]["leader"] != true {
+                // The end of a request may wake nobody, and who does not lead decides nothing: there will be no news of it.
+                tokio::task::yield_now().await;
+            } else {
+                news.changed().await.unwrap();
+            }
         }
     };
     let within = tokio::time::timeout(PATIENCE, waiting).await;
-    within.expect("the TopologyActor never came to that")
+    within.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// Requests have not been answered yet.
+fn under_way(told: &Value) -> bool {
+    let process = &told["process"];
+    process["underWay"] != 0 || process["waiting"] != 0
+}
+
+/// Waits until nothing is under way, nobody has news to look at, and nobody is about to: counts in a status trail by half a second.
+async fn quiet(life: &Life<'_>) {
+    let bed = life.bed;
+    seen(life, "quiet", |told| {
+        let soon = bed.now() + jiff::SignedDuration::from_secs(1);
+        let rests = |actor: &Value| {
+            let wake = actor["nextWake"].as_str();
+            let wake = wake.map(|at| at.parse::<jiff::Timestamp>().unwrap());
+            actor["inbox"]["depth"] == 0 && wake.is_none_or(|at| at > soon)
+        };
+        let actors = told["actors"].as_array().unwrap();
+        (!under_way(told) && actors.iter().all(rests)).then_some(())
+    })
+    .await;
+}
+
+/// The TopologyActor as introspection shows it, once it is such.
+async fn actor(life: &Life<'_>, holds: impl Fn(&Value) -> bool) -> Value {
+    seen(life, "such a TopologyActor", |told| {
+        topology(told).filter(|actor| holds(actor)).cloned()
+    })
+    .await
+}
+
+/// The TopologyActor of the only cluster.
+fn topology(told: &Value) -> Option<&Value> {
+    let actors = told["actors"].as_array().unwrap();
+    actors.iter().find(|one| one["room"] == "TopologyActor")
 }
 
 /// It has read its stores and found everything registered.

@@ -101,6 +101,8 @@ pub struct Watches {
     pub inflow: mpsc::Sender<Inflow>,
     pub epoch: watch::Receiver<u64>,
     pub travel: watch::Receiver<Travel>,
+    /// Counts what arrived.
+    pub news: watch::Sender<u64>,
     pub dice: Dice,
 }
 
@@ -169,6 +171,7 @@ impl Watches {
     async fn send(&self, messages: Vec<Inflow>) -> Result<(), ()> {
         for message in messages {
             self.inflow.send(message).await.map_err(drop)?;
+            self.news.send_modify(|count| *count += 1);
         }
         Ok(())
     }

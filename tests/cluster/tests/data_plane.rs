@@ -260,13 +260,16 @@ impl Scene {
         self.topology.revision().await.unwrap();
     }
 
-    /// The operator hangs while more happens than its watch can hold, and the history of that is compacted.
+    /// The operator hangs while more happens than its watch can hold (2 MiB of the stream, 128 answers in etcd), and the history
+    /// of that is compacted: etcd cancels the watch, and the store is read again.
     async fn the_history_is_compacted(&self) {
+        let inspector = Inspector::new(&self.bed.plane).await.unwrap();
+        let before = self.compactions(&inspector).await;
         let store = &self.topology.store;
         self.operator.pause().unwrap();
-        for number in 0..1_000 {
+        for number in 0..600 {
             let key = format!("noise/{}", number % 10);
-            insist(async || store.put(&key, vec![b'x'; 2_048]).await)
+            insist(async || store.put(&key, vec![b'x'; 1 << 14]).await)
                 .await
                 .unwrap();
         }
@@ -278,9 +281,24 @@ impl Scene {
         insist(async || store.compact().await).await.unwrap();
         self.operator.resume().unwrap();
         self.topology.key(DATABASE, BACK).await.unwrap();
+        let after = self.compactions(&inspector).await;
+        assert_eq!(after, before + 1, "watches that a compaction cancelled");
         self.reachable("True", BACK).await;
         self.back_after_deletion(CELL, SOON).await;
         self.nobody_was_taken_for_dead().await;
+    }
+
+    /// How often a compaction has cancelled the operator's watch.
+    async fn compactions(&self, inspector: &Inspector) -> u64 {
+        let path = format!("/debug/clusters/{NAMESPACE}/one");
+        let told = inspector.ask(&self.operator, &path).await.unwrap();
+        let actors = told["actors"].as_array().unwrap();
+        let mut topology = actors
+            .iter()
+            .filter(|actor| actor["room"] == "TopologyActor");
+        topology.next().unwrap()["historiesCompacted"]
+            .as_u64()
+            .unwrap()
     }
 
     /// All members lose their volumes: the history begins anew, with lower revisions.
@@ -321,6 +339,70 @@ impl Scene {
         );
         println!("a new history has its records after {:?}", back.elapsed());
         self.reachable("True", BACK).await;
+        self.nobody_was_taken_for_dead().await;
+        self.processes_register_when_they_start().await;
+    }
+
+    /// A process registers when it starts and writes when it changes; that its record vanished it does not notice (`topology.md` 1.7).
+    /// So a wiped topology stays empty of processes until they are started again, and the operator does not register them.
+    async fn processes_register_when_they_start(&self) {
+        let inspector = Inspector::new(&self.bed.plane).await.unwrap();
+        inspector.settled(&self.operator).await.unwrap();
+        // Longer than two looks at a suspect are apart.
+        pass(Duration::from_secs(12)).await.unwrap();
+        for kind in ["poolers/", "orchs/", "gateways/"] {
+            let (there, _) = insist(async || self.topology.store.list(kind).await)
+                .await
+                .unwrap();
+            assert!(there.is_empty(), "{there:?}");
+        }
+        let fleet = self.bed.data_plane.as_ref().unwrap();
+        let crash = |crash| Faults {
+            crash,
+            ..Faults::default()
+        };
+        for pod in fleet.pods().iter().filter(|pod| pod.role == Role::Pool) {
+            fleet.faults.set(&pod.key(), crash(true));
+            let id = pooler::identity(pod);
+            let dead = self.topology.shard.until(|shard| {
+                let gone = shard
+                    .members()
+                    .iter()
+                    .any(|(member, there)| **member == id && !there);
+                gone.then_some(())
+            });
+            tokio::time::timeout(HEALTHY, dead).await.unwrap();
+            fleet.faults.set(&pod.key(), crash(false));
+            let key = format!("poolers/{id}/Pooler");
+            self.topology.key(&key, HEALTHY).await.unwrap();
+            self.topology.led(self.pods.len()).await.unwrap();
+        }
+        let pods: Api<Pod> = Api::namespaced(self.bed.plane.client(), NAMESPACE);
+        for (component, kind) in [("multiorch", "orchs/"), ("multigateway", "gateways/")] {
+            let those =
+                ListParams::default().labels(&format!("app.kubernetes.io/component={component}"));
+            pods.delete_collection(&DeleteParams::default().grace_period(0), &those)
+                .await
+                .unwrap();
+            wait::quietly(kind, HEALTHY, async || {
+                let (there, _) = self.topology.store.list(kind).await?;
+                Ok((!there.is_empty()).then_some(()))
+            })
+            .await
+            .unwrap();
+        }
+        self.topology.led(self.pods.len()).await.unwrap();
+        let primary = self
+            .topology
+            .shard
+            .read(|shard, _| shard.primary().cloned());
+        self.primary_is_told(&primary.unwrap()).await;
+        self.bed.phase("one", "Healthy").await.unwrap();
+        let shards = self.bed.api("Shard", "shards");
+        let shard = shards.list(&ListParams::default()).await.unwrap();
+        let shard = shard.iter().next().unwrap().name_any();
+        let reachable = self.bed.condition(&shards, &shard, "TopologyReachable");
+        assert_eq!(reachable.await.unwrap().unwrap().0, "True");
         self.nobody_was_taken_for_dead().await;
     }
 }

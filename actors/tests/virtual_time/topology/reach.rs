@@ -1,5 +1,6 @@
 //! Stores that are out of reach, and stores that move.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use actors::object::{Key, Kind};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{PATIENCE, actor, bed, condition_of, is, told};
+use super::{actor, bed, condition_of, is, told, until_below};
 use crate::bed::{Bed, End};
 use crate::process::Etcd;
 use crate::shapes::{MINIMAL, key};
@@ -138,6 +139,8 @@ fn member(bed: &Bed, server: &str, number: usize, address: IpAddr) -> Key {
 #[tokio::test]
 async fn a_managed_store_is_dialled_at_its_pods_and_followed_to_new_ones() {
     const SERVER: &str = "minimal-global-topo";
+    const GLOBAL: &str = "/multigres/global";
+    type Records = BTreeMap<String, Vec<u8>>;
     // 127.0.0.0/8 is ours; the process number keeps parallel runs apart.
     let id = std::process::id().to_le_bytes();
     let at = |last: u8| IpAddr::from([127, 200_u8.wrapping_add(id[1] % 32), id[0], last]);
@@ -157,16 +160,11 @@ async fn a_managed_store_is_dialled_at_its_pods_and_followed_to_new_ones() {
         let pod = member(&bed, SERVER, 0, at(1));
         told(&bed, &cluster, "TopologyReachable", is("True")).await;
         // Reachable is told before the first write.
-        let began = Instant::now();
-        let there = loop {
-            let there = registered(&mut client).await;
-            let holds = |end: &str| there.iter().any(|key| key.ends_with(end));
-            if holds("/Cell") && holds("/Database") {
-                break there;
-            }
-            assert!(began.elapsed() < PATIENCE, "not registered: {there:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let registered = |all: &Records| {
+            let holds = |end: &str| all.keys().any(|key| key.ends_with(end));
+            holds("/Cell") && holds("/Database")
         };
+        let there = until_below(&mut client, GLOBAL, "it is registered", registered).await;
         bed.healthy(&cluster).await;
         // The pod comes back elsewhere, with an empty volume.
         let second = Etcd::at("managed-2", at(2), 2379, |_| Vec::new());
@@ -175,24 +173,13 @@ async fn a_managed_store_is_dialled_at_its_pods_and_followed_to_new_ones() {
         let gone = |state: &crate::server::State| !state.objects.contains_key(&pod);
         bed.server.until("the pod is gone", gone).await;
         member(&bed, SERVER, 0, at(2));
-        let began = Instant::now();
-        while registered(&mut other).await != there {
-            assert!(began.elapsed() < PATIENCE, "never registered anew");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_below(&mut other, GLOBAL, "it is registered anew", |all| {
+            all.keys().eq(there.keys())
+        })
+        .await;
         let actor = actor(life, |actor| actor["stores"][0]["complete"] == true).await;
         assert_eq!(actor["stores"][0]["following"], format!("{}:2379", at(2)));
         told(&bed, &cluster, "TopologyReachable", is("True")).await;
     });
     assert_eq!(end.await, End::Done(()));
-}
-
-async fn registered(client: &mut etcd_client::Client) -> Vec<String> {
-    let all = etcd_client::GetOptions::new().with_prefix();
-    let answer = client.get("/multigres/global", Some(all)).await.unwrap();
-    let keys = answer
-        .kvs()
-        .iter()
-        .map(|pair| pair.key_str().unwrap().to_owned());
-    keys.collect()
 }

@@ -1,7 +1,7 @@
 //! Registration, and what the other actors make of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::object::Kind;
@@ -10,11 +10,12 @@ use actors::proto::clustermetadata as wire;
 use actors::supervisor::Inflow;
 use prost::Message;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    CELL, DATABASE, ROOT, Site, actor, condition_of, is, pods, pooler_key, records, revision,
-    settled, told, until,
+    CELL, DATABASE, ROOT, Site, actor, condition_of, is, pods, pooler_key, quiet, records,
+    revision, seen, settled, told, topology, until,
 };
 use crate::bed::{Bed, End};
 
@@ -87,8 +88,7 @@ async fn a_rebuild_writes_nothing_into_the_topology() {
             told(bed, cluster, "TopologyReachable", is("True")).await;
             actor(life, settled).await;
             told(bed, &bed.shard(), "TopologyReachable", is("True")).await;
-            // Counts trail by half a second.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            quiet(life).await;
         });
         assert_eq!(end.await, End::Done(()));
         let writes = bed
@@ -138,33 +138,31 @@ async fn records_deleted_or_changed_by_hand_come_back() {
 #[tokio::test]
 async fn a_changed_record_wakes_its_shard_at_once() {
     let mut site = Site::new("wakes").await;
-    let woken: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let seen = woken.clone();
+    let woken = Arc::new(watch::Sender::new(Vec::new()));
+    let (tells, mut wakes) = (woken.clone(), woken.subscribe());
     site.bed.hooks.before_decision = Some(Arc::new(move |id, _, _| {
         if id.kind == Kind::Shard && id.pool.is_none() {
-            seen.lock().unwrap().push(Instant::now());
+            tells.send_modify(|all: &mut Vec<Instant>| all.push(Instant::now()));
         }
     }));
-    let run = site.run(async |bed, _, client, _| {
+    let run = site.run(async |bed, _, client, life| {
         told(bed, &bed.shard(), "TopologyReachable", is("True")).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let pod = pods(bed).remove(0);
         let mut took = Vec::new();
         for number in 0..20 {
+            // What the record before led to is done.
+            quiet(life).await;
             let mark = bed.server.mark();
-            let before = woken.lock().unwrap().len();
+            let before = wakes.borrow_and_update().len();
             let record = super::pruning::pooler(&pod, number % 2 == 0);
             let began = Instant::now();
             client.put(pooler_key(&pod), record, None).await.unwrap();
-            while woken.lock().unwrap().len() == before {
-                assert!(began.elapsed() < super::PATIENCE, "never");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            took.push(woken.lock().unwrap()[before].duration_since(began));
+            let woken = wakes.wait_for(|all| all.len() > before);
+            let woken = tokio::time::timeout(super::PATIENCE, woken).await;
+            took.push(woken.expect("never").unwrap()[before].duration_since(began));
             let asked = bed.server.since(mark);
             let reads = asked.iter().filter(|request| !request.writes()).count();
             assert_eq!(reads, 0, "it polled");
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         took.sort();
         // Far below any interval at which one would poll; how fast it is, a benchmark tells.
@@ -192,7 +190,7 @@ async fn workloads_that_exit_without_the_topology_wait_for_their_cell() {
             actor["stores"][0]["members"][0]["failures"].as_u64() > Some(0)
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        quiet(life).await;
         let deployments = || {
             let all = bed.server.all(Kind::Deployment).into_iter();
             all.filter(|(key, _)| waits(&key.name)).count()
@@ -203,7 +201,8 @@ async fn workloads_that_exit_without_the_topology_wait_for_their_cell() {
         assert_eq!(deployments(), 2);
         etcd.kill();
         told(bed, cluster, "TopologyReachable", is("False")).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        told(bed, &bed.shard(), "TopologyReachable", is("False")).await;
+        quiet(life).await;
         assert_eq!(deployments(), 2);
         let shard = condition_of(bed, &bed.shard(), "TopologyReachable").unwrap();
         assert_eq!(shard["status"], "False");
@@ -220,7 +219,11 @@ async fn nobody_registers_without_the_lease() {
         life.inflow.send(Inflow::Leadership(false)).await.unwrap();
         client.delete(CELL, None).await.unwrap();
         let before = revision(client).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let read = actor(life, |actor| actor["stores"][0]["records"] == 1).await;
+        // Of a decision that is not made nothing tells; one that is would follow within the pace of 40 ms.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let later = actor(life, |_| true).await;
+        assert_eq!(later["decisions"], read["decisions"]);
         assert_eq!(revision(client).await, before);
         life.leadership.send_replace(Bed::leader());
         life.inflow.send(Inflow::Leadership(true)).await.unwrap();
@@ -286,19 +289,14 @@ async fn the_actor_ends_with_its_cluster() {
         bed.server.delete(cluster);
         let gone = |state: &crate::server::State| !state.objects.contains_key(cluster);
         bed.server.until("the cluster is gone", gone).await;
-        let began = Instant::now();
-        while life
-            .actors()
-            .await
-            .iter()
-            .any(|actor| actor["room"] == "TopologyActor")
-        {
-            assert!(began.elapsed() < super::PATIENCE);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        // Nobody is left who could put back what is deleted.
+        seen(life, "no TopologyActor", |told| {
+            topology(told).is_none().then_some(())
+        })
+        .await;
         let before = revision(client).await;
         client.delete(CELL, None).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        quiet(life).await;
         assert_eq!(revision(client).await, before + 1);
         assert_eq!(
             life.metric("multigres_operator_topology_reachable").await,
