@@ -12,7 +12,7 @@ use kube::{
     core::GroupVersionKind,
     runtime::watcher,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 /// The manifest of a cluster, by namespace and name.
@@ -85,7 +85,7 @@ pub async fn bring_up(
 }
 
 /// Waits until so many clusters are Healthy.
-pub async fn healthy(api: &Api<DynamicObject>, count: usize) -> anyhow::Result<()> {
+async fn healthy(api: &Api<DynamicObject>, count: usize) -> anyhow::Result<()> {
     let description = format!("{count} clusters to be Healthy");
     let mut shown = 0;
     wait::objects(
@@ -117,16 +117,18 @@ async fn post(api: &Api<DynamicObject>, objects: &[DynamicObject]) -> anyhow::Re
 
 /// A cluster with this spec; its password is in the Secret of the namespace.
 pub fn cluster(name: &str, spec: &Value) -> Value {
-    let mut cluster = json!({
+    let password = json!({ "postgresPasswordSecretRef": { "name": SECRET, "key": "password" } });
+    let fields = [&password, spec].into_iter().filter_map(Value::as_object);
+    let spec: Map<String, Value> = fields
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    json!({
         "apiVersion": "multigres.com/v1alpha1",
         "kind": "MultigresCluster",
         "metadata": { "name": name },
-        "spec": { "postgresPasswordSecretRef": { "name": SECRET, "key": "password" } },
-    });
-    if let (Some(to), Some(from)) = (cluster["spec"].as_object_mut(), spec.as_object()) {
-        to.extend(from.clone());
-    }
-    cluster
+        "spec": spec,
+    })
 }
 
 /// As `docs/samples/minimal.yaml`.

@@ -111,7 +111,10 @@ pub async fn measure(
         );
         weak.push(percentile(&times, 0.99));
         hung.end(scene, fragile)?;
-        fleet::healthy(&clusters, scene.clusters).await?;
+        told.until("all clusters to be well", |known| {
+            hung.are_well(known).then_some(())
+        })
+        .await?;
     }
     quiet::settled(&bench.audit).await?;
     let ratios: Vec<f64> = weak

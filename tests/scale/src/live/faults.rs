@@ -72,6 +72,15 @@ impl Hung {
         }
     }
 
+    /// Whether the operator says of all of them that nothing is wrong.
+    pub fn are_well(self, clusters: &Known) -> bool {
+        self.all().all(|number| {
+            clusters
+                .get(&fleet::name(number))
+                .is_some_and(|one| !is_told(one))
+        })
+    }
+
     /// Whether the operator says of all of them that something is wrong.
     pub fn are_told(self, clusters: &Known) -> bool {
         self.all()
