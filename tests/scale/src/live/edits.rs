@@ -76,7 +76,7 @@ pub async fn measure(
     let mut editor = Editor {
         services: Watch::start(services, watcher::Config::default()),
         names: (hung.all().end..scene.clusters).map(fleet::name).collect(),
-        clusters: clusters.clone(),
+        clusters,
         count: 0,
     };
     // The first edits open connections.
@@ -122,7 +122,6 @@ pub async fn measure(
         .zip(&sound)
         .map(|(weak, sound)| weak / sound)
         .collect();
-
     let figures = &mut *bench.figures;
     let name = "edit until its child is written, p99";
     figures.add(name, "ms", None, sound);
