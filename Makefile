@@ -38,7 +38,7 @@ lint: rust ## Formatting, clippy, dependency policy, drift of generated files
 	@echo "4/4 custom resource definitions"
 	@scripts/crd-drift
 
-bench: rust go ## Measure pure code and a fleet of clusters; figures in target/bench.json (SCALE_QUICK=1: a small round)
+bench: rust go ## Measure pure code and fleets with and without a data plane; figures in target/bench.json (SCALE_QUICK=1: a small round)
 	@tests/control-plane/build.sh >/dev/null
 	@rm -rf $(TARGET)/bench && mkdir -p $(TARGET)/bench
 	BENCH_FIGURES=$(abspath $(TARGET))/bench cargo bench --locked --package crds --bench resolve

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use control_plane::{
-    Audit, Entry, Installed, Mark, OperatorProcess, Overrides, Plane, PlaneOptions, chart,
+    Audit, Entry, Installed, Mark, OperatorProcess, Overrides, Plane, PlaneOptions, Pods, chart,
 };
 
 use crate::{
-    demo,
     figures::Figures,
-    fleet,
+    fleet::{self, Make},
     looker::{self, Looker},
     quiet::{self, Listener, Noise},
     raw::Rendered,
@@ -21,45 +20,61 @@ use crate::{
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// A plane with the chart, and the figures so far.
-pub struct Bench {
-    settings: Settings,
-    plane: Plane,
+pub struct Bench<'a> {
+    settings: &'a Settings,
+    /// The plane.
+    pub plane: Plane,
     installed: Installed,
-    audit: Audit,
+    /// What was asked of it.
+    pub audit: Audit,
     looker: Looker,
-    figures: Figures,
+    /// The figures so far.
+    pub figures: &'a mut Figures,
     namespaces: usize,
+    /// The clusters.
+    pub make: Make,
 }
 
 /// What a bring-up is good for beside its time.
 #[derive(Clone, Copy, Default)]
-struct Extras {
+pub struct Extras {
     /// Watch the custom resources for transitions: once, since it is work for the API server.
-    transitions: bool,
-    /// Listen to the settled fleet, read its memory, and annoy it with foreign objects.
-    listen: bool,
+    pub transitions: bool,
+    /// Listen to the settled fleet and read its memory.
+    pub listen: bool,
+    /// Then annoy it with foreign objects.
+    pub foreign: bool,
 }
 
-impl Bench {
-    /// Times the demo, starts a plane, installs the chart, and sees one cluster come and go: after that every program of the
-    /// plane is warm.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let mut figures = Figures::default();
-        figures.collect(&crate::target().join("bench"))?;
-        if settings.demo
-            && let Some(time) = demo::time(&settings.binary)?
-        {
-            let name = "demo, start to Healthy";
-            figures.add(name, "s", Some(30.0), vec![time.as_secs_f64()]);
-        }
+/// A fleet that is up.
+pub struct Up {
+    /// Its operator.
+    pub operator: OperatorProcess,
+    /// Where it is.
+    pub namespace: String,
+    /// What the operator made.
+    pub rendered: Rendered,
+    /// The figures, without the raw client's.
+    pub run: Run,
+}
+
+impl<'a> Bench<'a> {
+    /// Starts a plane and installs the chart.
+    pub async fn start(
+        settings: &'a Settings,
+        pods: Pods,
+        make: Make,
+        figures: &'a mut Figures,
+    ) -> anyhow::Result<Self> {
         let options = PlaneOptions {
             name: "scale".to_owned(),
+            pods,
             ..PlaneOptions::default()
         };
         let mut plane = Plane::start_server(options).await?;
         let installed = chart::install(&plane, &[]).await?;
         plane.start_nodes().await?;
-        let mut bench = Self {
+        Ok(Self {
             settings,
             audit: plane.audit(),
             looker: Looker::new(&plane).await?,
@@ -67,17 +82,16 @@ impl Bench {
             installed,
             figures,
             namespaces: 0,
-        };
-        let mut operator = bench.operator().await?;
-        let namespace = bench.namespace("warm").await?;
-        fleet::bring_up(bench.plane.client(), &namespace, 1).await?;
-        bench.end(&mut operator, &namespace).await?;
-        Ok(bench)
+            make,
+        })
     }
 
-    /// The figures so far.
-    pub fn figures(&self) -> &Figures {
-        &self.figures
+    /// Sees one cluster come and go: after that every program of the plane is warm.
+    pub async fn warm(&mut self) -> anyhow::Result<()> {
+        let mut operator = self.operator().await?;
+        let namespace = self.namespace("warm").await?;
+        fleet::bring_up(self.plane.client(), &namespace, 0..1, &self.make).await?;
+        self.end(&mut operator, &namespace).await
     }
 
     /// Measures everything.
@@ -90,19 +104,20 @@ impl Bench {
             let extras = Extras {
                 transitions: number == 1,
                 listen: number == count,
+                foreign: number == count,
             };
             runs.push(self.bring_up(clusters, extras).await?);
         }
-        report::bring_ups(&mut self.figures, clusters, &runs);
+        report::bring_ups(self.figures, clusters, &runs);
         let mut sizes = vec![(clusters, report::times(&runs))];
         for size in self.settings.slope.clone() {
             eprintln!("bring-up for the slope, {size} clusters");
             let runs = [self.bring_up(size, Extras::default()).await?];
-            report::bring_ups(&mut self.figures, size, &runs);
+            report::bring_ups(self.figures, size, &runs);
             sizes.push((size, report::times(&runs)));
         }
         let sizes = sizes.into_iter().filter_map(|(size, of)| Some((size, of?)));
-        report::slope(&mut self.figures, sizes.collect());
+        report::slope(self.figures, sizes.collect());
         Ok(())
     }
 
@@ -116,9 +131,15 @@ impl Bench {
         Ok(())
     }
 
-    fn memory(&mut self, operator: &OperatorProcess, when: &str, goal: f64) -> anyhow::Result<()> {
+    /// What the operator holds.
+    pub fn memory(
+        &mut self,
+        operator: &OperatorProcess,
+        when: &str,
+        goal: f64,
+    ) -> anyhow::Result<()> {
         let (resident, peak) = (operator.rss()? as f64 / MIB, operator.hwm()? as f64 / MIB);
-        let figures = &mut self.figures;
+        let figures = &mut *self.figures;
         figures.add(format!("VmRSS, {when}"), "MiB", Some(goal), vec![resident]);
         figures.add(format!("VmHWM, {when}"), "MiB", None, vec![peak]);
         Ok(())
@@ -126,7 +147,19 @@ impl Bench {
 
     /// A fleet by the operator, then the same objects by the raw client.
     async fn bring_up(&mut self, count: usize, extras: Extras) -> anyhow::Result<Run> {
-        let mut operator = self.operator().await?;
+        let mut up = self.up(count, extras).await?;
+        self.end(&mut up.operator, &up.namespace).await?;
+        if self.settings.raw {
+            let namespace = self.namespace("raw").await?;
+            let time = self.raw(&namespace, &up.rendered, up.run.peak).await?;
+            up.run.raw = Some(time);
+        }
+        Ok(up.run)
+    }
+
+    /// A fleet by the operator.
+    pub async fn up(&mut self, count: usize, extras: Extras) -> anyhow::Result<Up> {
+        let operator = self.operator().await?;
         let namespace = self.namespace("fleet").await?;
         quiet::settled(&self.audit).await?;
         let mark = self.audit.settle().await?;
@@ -137,19 +170,23 @@ impl Bench {
         let rendered = Rendered::take(client.clone(), &namespace, &entries).await?;
         let writes = self.writes(mark, &entries, &rendered, count, transitions)?;
         if extras.listen {
-            self.listen(&operator, count, &namespace).await?;
+            self.listen(&operator, count).await?;
+        }
+        if extras.foreign {
+            self.foreign(&operator, &namespace).await?;
         }
         let peak = looker::peak(&self.looker.process(&operator).await?)?;
-        self.end(&mut operator, &namespace).await?;
-        let raw = match self.settings.raw {
-            true => Some(self.raw(&rendered, peak).await?),
-            false => None,
-        };
-        Ok(Run {
+        let run = Run {
             operator: by_operator,
-            raw,
+            raw: None,
             peak,
             writes,
+        };
+        Ok(Up {
+            operator,
+            namespace,
+            rendered,
+            run,
         })
     }
 
@@ -163,7 +200,7 @@ impl Bench {
     ) -> anyhow::Result<(Duration, Option<usize>)> {
         let client = self.plane.client();
         let work = async {
-            let time = fleet::bring_up(client.clone(), namespace, count).await?;
+            let time = fleet::bring_up(client.clone(), namespace, 0..count, &self.make).await?;
             quiet::settled(&self.audit).await?;
             Ok(time)
         };
@@ -174,13 +211,18 @@ impl Bench {
         Ok((time, Some(seen)))
     }
 
-    async fn raw(&mut self, rendered: &Rendered, in_flight: usize) -> anyhow::Result<Duration> {
+    /// The same objects by the raw client, in a namespace that ends with it.
+    pub async fn raw(
+        &self,
+        namespace: &str,
+        rendered: &Rendered,
+        in_flight: usize,
+    ) -> anyhow::Result<Duration> {
         let client = self.plane.client();
-        let namespace = self.namespace("raw").await?;
-        let time = rendered.post(client.clone(), &namespace, in_flight).await?;
+        let time = rendered.post(client.clone(), namespace, in_flight).await?;
         let seconds = time.as_secs_f64();
         eprintln!("  raw client, {in_flight} requests at once: {seconds:.2} s");
-        fleet::remove_namespace(client, &namespace).await?;
+        fleet::remove_namespace(client, namespace).await?;
         Ok(time)
     }
 
@@ -207,23 +249,23 @@ impl Bench {
     }
 
     /// The settled fleet: what the operator still does, and what it holds.
-    async fn listen(
-        &mut self,
-        operator: &OperatorProcess,
-        count: usize,
-        namespace: &str,
-    ) -> anyhow::Result<()> {
+    async fn listen(&mut self, operator: &OperatorProcess, count: usize) -> anyhow::Result<()> {
         let audit = self.audit.clone();
         let listener = Listener::start(&audit, operator).await?;
         // Memory is read a minute after the fleet settled, within the silence that is measured.
-        let first = quiet::REST.min(self.settings.idle);
+        let (first, all) = (quiet::REST.min(self.settings.idle), self.settings.idle);
         quiet::rest(first, "a settled fleet").await;
         self.memory(operator, &format!("{count} clusters"), 40.0)?;
-        quiet::rest(self.settings.idle.saturating_sub(first), "a settled fleet").await;
-        self.noise(listener.noise().await?);
+        quiet::rest(all.saturating_sub(first), "a settled fleet").await;
+        self.noise("settled", all, listener.noise().await?);
+        Ok(())
+    }
+
+    /// What foreign objects do to the operator's memory, and what its own cost.
+    async fn foreign(&mut self, operator: &OperatorProcess, namespace: &str) -> anyhow::Result<()> {
         let before = operator.rss()? as f64 / MIB;
         quiet::foreign(self.plane.client(), namespace).await?;
-        quiet::settled(&audit).await?;
+        quiet::settled(&self.audit).await?;
         let growth = operator.rss()? as f64 / MIB - before;
         let name = "VmRSS, growth by foreign objects";
         self.figures.add(name, "MiB", Some(1.0), vec![growth]);
@@ -235,26 +277,29 @@ impl Bench {
         Ok(())
     }
 
-    fn noise(&mut self, noise: Noise) {
-        let seconds = self.settings.idle.as_secs();
+    /// What happened in an interval in which nothing should.
+    pub fn noise(&mut self, when: &str, interval: Duration, noise: Noise) {
+        let seconds = interval.as_secs();
         for (what, count) in [
             ("writes", noise.writes),
             ("events", noise.events),
             ("log lines", noise.lines),
         ] {
-            let name = format!("settled, {what} in {seconds} s");
+            let name = format!("{when}, {what} in {seconds} s");
             self.figures.add(name, "", Some(0.0), vec![count as f64]);
         }
     }
 
-    async fn operator(&self) -> anyhow::Result<OperatorProcess> {
+    /// Starts an operator.
+    pub async fn operator(&self) -> anyhow::Result<OperatorProcess> {
         let binary = &self.settings.binary;
         let mut operator = self.installed.spawn(binary, Overrides::default())?;
         operator.ready().await?;
         Ok(operator)
     }
 
-    async fn namespace(&mut self, purpose: &str) -> anyhow::Result<String> {
+    /// Makes a namespace.
+    pub async fn namespace(&mut self, purpose: &str) -> anyhow::Result<String> {
         self.namespaces += 1;
         let name = format!("{purpose}-{}", self.namespaces);
         fleet::namespace(self.plane.client(), &name).await?;
@@ -262,7 +307,7 @@ impl Bench {
     }
 
     /// Deletes the clusters, ends the operator and removes the namespace.
-    async fn end(&self, operator: &mut OperatorProcess, namespace: &str) -> anyhow::Result<()> {
+    pub async fn end(&self, operator: &mut OperatorProcess, namespace: &str) -> anyhow::Result<()> {
         fleet::take_down(&self.plane, namespace).await?;
         operator.terminate().await?;
         fleet::remove_namespace(self.plane.client(), namespace).await

@@ -36,14 +36,22 @@ struct Left {
 
 /// The figures so far.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<Figure>);
+pub struct Figures {
+    all: Vec<Figure>,
+    prefix: &'static str,
+}
 
 impl Figures {
+    /// How the names of all further figures begin.
+    pub fn prefix(&mut self, prefix: &'static str) {
+        self.prefix = prefix;
+    }
+
     /// Adds a figure of one or more runs and prints it.
     pub fn add(&mut self, name: impl Into<String>, unit: &str, goal: Option<f64>, runs: Vec<f64>) {
         let value = median(&runs);
         let figure = Figure {
-            name: name.into(),
+            name: format!("{}{}", self.prefix, name.into()),
             value,
             unit: unit.to_owned(),
             goal,
@@ -51,7 +59,7 @@ impl Figures {
             runs,
         };
         println!("{}", line(&figure));
-        self.0.push(figure);
+        self.all.push(figure);
     }
 
     /// Adds what the benchmarks of pure code left in a folder, if it is there: one file per figure.
@@ -82,13 +90,13 @@ impl Figures {
     /// All of them, in the order in which they were added.
     #[cfg(test)]
     pub fn all(&self) -> &[Figure] {
-        &self.0
+        &self.all
     }
 
     /// Prints all figures again, one below the other.
     pub fn print(&self) {
         println!();
-        for figure in &self.0 {
+        for figure in &self.all {
             println!("{}", line(figure));
         }
     }
@@ -100,7 +108,7 @@ impl Figures {
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let path = folder.join("bench.json");
         fs::create_dir_all(folder)?;
-        fs::write(&path, serde_json::to_vec_pretty(&self.0)?)
+        fs::write(&path, serde_json::to_vec_pretty(&self.all)?)
             .with_context(|| format!("failed to write {}", path.display()))?;
         println!("figures are in {}", path.display());
         Ok(())
@@ -135,6 +143,17 @@ pub fn median(values: &[f64]) -> f64 {
     f64::midpoint(below.unwrap_or(f64::NAN), above)
 }
 
+/// The smallest value that is no less than this share of all, from 0 to 1 (nearest rank); not a number without values.
+pub fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +184,26 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 0.5), 50.0);
+        assert_eq!(percentile(&hundred, 0.99), 99.0);
+        assert_eq!(percentile(&[7.0, 3.0], 0.99), 7.0);
+        assert_eq!(percentile(&[7.0, 3.0], 0.5), 3.0);
+        assert_eq!(percentile(&[7.0], 0.0), 7.0);
+        assert!(percentile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn names_begin_as_they_are_told_to() {
+        let mut figures = Figures::default();
+        figures.add("first", "", None, vec![1.0]);
+        figures.prefix("live, ");
+        figures.add("second", "", None, vec![1.0]);
+        let names: Vec<&str> = figures.all().iter().map(|f| &*f.name).collect();
+        assert_eq!(names, ["first", "live, second"]);
     }
 }

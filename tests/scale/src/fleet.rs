@@ -1,6 +1,6 @@
-//! A fleet of minimal clusters: up, looked at, and away.
+//! A fleet of clusters: up, looked at, and away.
 
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use control_plane::{Plane, wait};
@@ -12,8 +12,11 @@ use kube::{
     core::GroupVersionKind,
     runtime::watcher,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+
+/// The manifest of a cluster, by namespace and name.
+pub type Make = Arc<dyn Fn(&str, &str) -> Value + Send + Sync>;
 
 const SECRET: &str = "multigres-admin-password";
 /// Far beyond what anything here takes, so that a fault shows as an error instead of a hang.
@@ -59,15 +62,33 @@ pub async fn namespace(client: Client, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Creates clusters `c000` and so on at once and waits until all are Healthy; the time from the first request on.
-pub async fn bring_up(client: Client, namespace: &str, count: usize) -> anyhow::Result<Duration> {
-    let api = clusters(client, namespace);
-    let objects: Vec<DynamicObject> = (0..count)
-        .map(minimal)
+/// The name of a cluster by its number.
+pub fn name(number: usize) -> String {
+    format!("c{number:03}")
+}
+
+/// Creates the clusters of these numbers at once and waits until they and all before them are Healthy; the time from the
+/// first request on.
+pub async fn bring_up(
+    client: Client,
+    namespace: &str,
+    numbers: Range<usize>,
+    make: &Make,
+) -> anyhow::Result<Duration> {
+    let (api, count) = (clusters(client, namespace), numbers.end);
+    let objects: Vec<DynamicObject> = numbers
+        .map(|number| serde_json::from_value(make(namespace, &name(number))))
         .collect::<Result<_, serde_json::Error>>()?;
+    let start = Instant::now();
+    tokio::try_join!(healthy(&api, count), post(&api, &objects))?;
+    Ok(start.elapsed())
+}
+
+/// Waits until so many clusters are Healthy.
+async fn healthy(api: &Api<DynamicObject>, count: usize) -> anyhow::Result<()> {
     let description = format!("{count} clusters to be Healthy");
     let mut shown = 0;
-    let healthy = wait::objects(
+    wait::objects(
         api.clone(),
         watcher::Config::default(),
         &description,
@@ -80,10 +101,8 @@ pub async fn bring_up(client: Client, namespace: &str, count: usize) -> anyhow::
             }
             (healthy == count).then_some(())
         },
-    );
-    let start = Instant::now();
-    tokio::try_join!(healthy, post(&api, &objects))?;
-    Ok(start.elapsed())
+    )
+    .await
 }
 
 /// Creates objects of one kind, some at a time.
@@ -96,20 +115,32 @@ async fn post(api: &Api<DynamicObject>, objects: &[DynamicObject]) -> anyhow::Re
         .context("a cluster was refused")
 }
 
-/// As `docs/samples/minimal.yaml`.
-fn minimal(number: usize) -> Result<DynamicObject, serde_json::Error> {
-    serde_json::from_value(json!({
+/// A cluster with this spec; its password is in the Secret of the namespace.
+pub fn cluster(name: &str, spec: &Value) -> Value {
+    let password = json!({ "postgresPasswordSecretRef": { "name": SECRET, "key": "password" } });
+    let fields = [&password, spec].into_iter().filter_map(Value::as_object);
+    let spec: Map<String, Value> = fields
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    json!({
         "apiVersion": "multigres.com/v1alpha1",
         "kind": "MultigresCluster",
-        "metadata": { "name": format!("c{number:03}") },
-        "spec": {
-            "postgresPasswordSecretRef": { "name": SECRET, "key": "password" },
-            "cells": [{ "name": "zone-a", "zoneId": "us-central1-a" }],
-        },
-    }))
+        "metadata": { "name": name },
+        "spec": spec,
+    })
 }
 
-fn is_healthy(object: &DynamicObject) -> bool {
+/// As `docs/samples/minimal.yaml`.
+pub fn minimal(_: &str, name: &str) -> Value {
+    cluster(
+        name,
+        &json!({ "cells": [{ "name": "zone-a", "zoneId": "us-central1-a" }] }),
+    )
+}
+
+/// Whether a cluster's phase says so.
+pub fn is_healthy(object: &DynamicObject) -> bool {
     object.data.pointer("/status/phase").and_then(Value::as_str) == Some("Healthy")
 }
 

@@ -81,6 +81,21 @@ impl Rendered {
         Ok(rendered)
     }
 
+    /// The same objects with a word in them exchanged wherever it stands.
+    ///
+    /// # Errors
+    /// When what comes of it is no object.
+    pub fn exchanged(&self, old: &str, new: &str) -> anyhow::Result<Self> {
+        let objects = self.objects.iter().map(|(resource, object)| {
+            let text = serde_json::to_string(object)?.replace(old, new);
+            Ok((resource.clone(), serde_json::from_str(&text)?))
+        });
+        Ok(Self {
+            objects: objects.collect::<anyhow::Result<_>>()?,
+            ready_pods: self.ready_pods,
+        })
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.len()
@@ -232,5 +247,24 @@ mod tests {
         assert!(!stripped.to_string().contains("ownerReferences"));
         let claim = &stripped["spec"]["volumeClaimTemplates"][0]["metadata"];
         assert_eq!(claim["name"], "data");
+    }
+
+    #[test]
+    fn a_word_is_exchanged_wherever_it_stands() {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "annotations": {"root": "/a/c000"}},
+            "spec": {"containers": [{"args": ["--root=/a/c000", "--other=/b"]}]},
+        });
+        let pod: DynamicObject = serde_json::from_value(pod).unwrap();
+        let rendered = Rendered {
+            objects: vec![(kind("", "v1", "Pod", "pods"), pod)],
+            ready_pods: 1,
+        };
+        let other = rendered.exchanged("/a/", "/z/").unwrap();
+        let (_, pod) = &other.objects[0];
+        let text = serde_json::to_string(pod).unwrap();
+        assert!(!text.contains("/a/"), "{text}");
+        assert_eq!(pod.annotations()["root"], "/z/c000");
+        assert_eq!((other.len(), other.ready_pods), (1, 1));
     }
 }

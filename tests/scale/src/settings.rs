@@ -2,11 +2,13 @@
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
-//! | `SCALE_QUICK=1` | a small round of everything: 20 clusters, one run, one minute of silence, no slope, no demo | off |
-//! | `SCALE_ONLY=memory` | memory and silence alone: one bring-up, no raw client, no slope, no demo | all |
+//! | `SCALE_QUICK=1` | a small round of everything: 20 clusters (5 with a data plane), one run, one minute of silence, no slope, no demo | off |
+//! | `SCALE_ONLY=memory` | memory and silence alone: one bring-up, no raw client, no slope, no demo, no data plane | all |
+//! | `SCALE_ONLY=live` | clusters with a data plane alone | all |
 //! | `SCALE_N` | clusters of the headline figures | 100 |
 //! | `SCALE_RUNS` | repetitions of the bring-up; the median counts | 3 |
 //! | `SCALE_SLOPE` | further fleet sizes, one run each, separated by commas; empty for none | 20,300 |
+//! | `SCALE_LIVE` | clusters whose data plane changes and fails; twice as many are brought up against the raw client | 50 |
 //! | `SCALE_IDLE` | how long the settled fleet is listened to, in seconds | 600 |
 //! | `MULTIGRES_OPERATOR_BINARY` | the operator to measure | the one beside this program |
 
@@ -31,6 +33,23 @@ pub struct Settings {
     pub raw: bool,
     /// Time the demo.
     pub demo: bool,
+    /// Measure clusters whose pods kwok plays alone.
+    pub plain: bool,
+    /// Measure clusters with a data plane.
+    pub live: Option<Live>,
+}
+
+/// How large the part with a data plane is.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Clusters whose data plane changes and fails.
+    pub clusters: usize,
+    /// Changes of a primary.
+    pub changes: usize,
+    /// Edits per round, with and without faults.
+    pub edits: usize,
+    /// Pairs of such rounds.
+    pub pairs: usize,
 }
 
 impl Settings {
@@ -40,11 +59,13 @@ impl Settings {
     /// When a variable is not a number, or there is no operator to measure.
     pub fn from_env() -> anyhow::Result<Self> {
         let quick = env::var("SCALE_QUICK").is_ok_and(|value| value == "1");
-        let memory = match env::var("SCALE_ONLY") {
-            Ok(part) if part == "memory" => true,
-            Ok(part) => anyhow::bail!("SCALE_ONLY={part} is not known: the only part is `memory`"),
-            Err(_) => false,
-        };
+        let only = env::var("SCALE_ONLY").ok();
+        ensure!(
+            matches!(only.as_deref(), None | Some("memory" | "live")),
+            "SCALE_ONLY is not known: it is `memory` or `live`"
+        );
+        let part = |name: &str| only.as_deref() == Some(name);
+        let (memory, all) = (part("memory"), only.is_none());
         let small = quick || memory;
         let clusters = number("SCALE_N", if quick { 20 } else { 100 })?;
         let runs = number("SCALE_RUNS", if small { 1 } else { 3 })?;
@@ -62,7 +83,25 @@ impl Settings {
             runs,
             idle: Duration::from_secs(idle as u64),
             raw: !memory,
-            demo: !small,
+            demo: all && !quick,
+            plain: !part("live"),
+            live: if memory { None } else { Some(Live::of(quick)?) },
+        })
+    }
+}
+
+impl Live {
+    fn of(quick: bool) -> anyhow::Result<Self> {
+        let clusters = number("SCALE_LIVE", if quick { 5 } else { 50 })?;
+        ensure!(
+            clusters > 2,
+            "SCALE_LIVE must be at least 3: two of them hang"
+        );
+        Ok(Self {
+            clusters,
+            changes: if quick { 20 } else { 200 },
+            edits: if quick { 50 } else { 200 },
+            pairs: if quick { 1 } else { 3 },
         })
     }
 }
