@@ -267,12 +267,18 @@ pub fn fields(observed: &Observed, members: &Members) -> Map<String, Value> {
         .iter()
         .map(|(pod, role)| (pod.to_string(), role.word().into()))
         .collect();
+    // The API server makes a null of a map whose last entry an apply takes away, and refuses it then: the map goes with it.
+    let roles = if roles.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(roles)
+    };
     Map::from_iter([
         (
             "members".to_owned(),
             members.members.iter().map(entry).collect(),
         ),
-        ("podRoles".to_owned(), Value::Object(roles)),
+        ("podRoles".to_owned(), roles),
     ])
 }
 
