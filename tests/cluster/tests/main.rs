@@ -23,6 +23,7 @@ mod random;
 mod repair;
 mod rights;
 mod samples;
+mod scene;
 #[path = "../../../actors/tests/tree/mod.rs"]
 mod tree;
 mod upkeep;
