@@ -19,6 +19,7 @@ mod leadership;
 mod lost_writes;
 mod outage;
 mod panics;
+mod poolers;
 mod random;
 mod repair;
 mod rights;
