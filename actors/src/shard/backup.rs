@@ -166,6 +166,34 @@ pub struct Memory {
     pub runs: Option<bool>,
     /// An answer to a question of then or later is needed.
     pub needed: Option<Timestamp>,
+    /// Since when a volume is to be replaced: an answer of before is too old for that.
+    pub replaces: Option<Timestamp>,
+}
+
+/// Can a fresh volume be restored? The answer is one of now: a repository that was fine yesterday may be out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restorable {
+    /// There is a complete backup.
+    Yes,
+    /// There is none, or nobody can tell; in words.
+    No(&'static str),
+    /// Somebody is being asked.
+    Asking,
+}
+
+/// Judges an answer for a volume that is to be replaced.
+pub fn restorable(
+    memory: &Memory,
+    answer: Option<&(Known, Timestamp)>,
+    asking: bool,
+) -> Restorable {
+    let fresh = answer.filter(|(_, asked)| memory.replaces.is_none_or(|since| *asked >= since));
+    match fresh {
+        Some((Known::Newest(_), _)) => Restorable::Yes,
+        Some((Known::None, _)) => Restorable::No("there is no complete backup"),
+        _ if asking => Restorable::Asking,
+        _ => Restorable::No("no pooler can tell of a complete backup"),
+    }
 }
 
 /// A pooler that may be asked.
@@ -190,6 +218,8 @@ pub struct Asking<'a> {
     pub runs: Option<bool>,
     /// A question is under way.
     pub under_way: bool,
+    /// A pooler gave up, and its volume is to be replaced.
+    pub replaces: bool,
     /// Poolers that are well enough to answer.
     pub candidates: Vec<Candidate>,
 }
@@ -203,8 +233,8 @@ pub struct Question {
     pub wake: Option<Timestamp>,
 }
 
-/// Asks when nothing is known, when a backup ended (its lock is gone, or the topology was not in sight for a while), and once
-/// before the newest one turns stale. Never periodically.
+/// Asks when nothing is known, when a backup ended (its lock is gone, or the topology was not in sight for a while), once before
+/// the newest one turns stale, and once before a volume is replaced. Never periodically.
 pub fn ask(memory: &mut Memory, asking: Asking<'_>, now: Timestamp) -> Question {
     let ended = asking.runs == Some(false) && memory.runs != Some(false);
     if ended && asking.answer.is_some() {
@@ -213,6 +243,7 @@ pub fn ask(memory: &mut Memory, asking: Asking<'_>, now: Timestamp) -> Question 
     if asking.runs != memory.runs {
         memory.runs = asking.runs;
     }
+    memory.replaces = asking.replaces.then(|| memory.replaces.unwrap_or(now));
     let before_stale = asking.answer.and_then(|(known, _)| match known {
         Known::Newest(backup) => {
             let stale_at = backup.ended.checked_add(STALE_AFTER).ok()?;
@@ -223,7 +254,7 @@ pub fn ask(memory: &mut Memory, asking: Asking<'_>, now: Timestamp) -> Question 
     let due = before_stale.filter(|at| *at <= now);
     let wake = before_stale.filter(|at| *at > now);
     let asked = asking.answer.map(|(_, asked)| *asked);
-    let needed = memory.needed.max(due);
+    let needed = memory.needed.max(due).max(memory.replaces);
     let answered = asked.is_some_and(|asked| needed.is_none_or(|needed| asked >= needed));
     if answered {
         memory.needed = None;
@@ -363,6 +394,7 @@ mod tests {
             answer,
             runs,
             under_way: false,
+            replaces: false,
             candidates: vec![candidate("a", true, 0), candidate("b", false, 0)],
         }
     }
@@ -418,6 +450,31 @@ mod tests {
             let after = ask(&mut memory, asking(Some(&same), Some(false)), at(later));
             assert_eq!(after, Question::default(), "asked once");
         }
+    }
+
+    /// What was known before a pooler gave up does not count for its volume.
+    #[test]
+    fn before_a_volume_is_replaced_it_is_asked_once() {
+        let mut memory = Memory::default();
+        let old = known(900, 1000);
+        let replaces = |answer| Asking {
+            replaces: true,
+            ..asking(answer, None)
+        };
+        assert_eq!(restorable(&memory, Some(&old), false), Restorable::Yes);
+        let question = ask(&mut memory, replaces(Some(&old)), at(1010));
+        assert!(question.ask.is_some());
+        let judge = |memory: &Memory, answer, asking| restorable(memory, Some(answer), asking);
+        assert_eq!(judge(&memory, &old, true), Restorable::Asking);
+        assert!(matches!(judge(&memory, &old, false), Restorable::No(_)));
+        let new = known(900, 1010);
+        assert_eq!(ask(&mut memory, replaces(Some(&new)), at(1011)).ask, None);
+        assert_eq!(judge(&memory, &new, false), Restorable::Yes);
+        let none = (Known::None, at(1010));
+        assert!(matches!(judge(&memory, &none, true), Restorable::No(_)));
+        ask(&mut memory, asking(Some(&new), None), at(1012));
+        let again = ask(&mut memory, replaces(Some(&new)), at(1013));
+        assert!(again.ask.is_some(), "another one that gives up");
     }
 
     #[test]

@@ -270,12 +270,18 @@ pub fn fields(observed: &Observed, members: &Members) -> Map<String, Value> {
     // Pods that nobody has heard of yet are told with the first word of one of them.
     let silent = list.is_none() && members.roles.is_empty();
     let told = || members.members.iter().map(entry).collect();
+    // The API server makes a null of a map whose last entry an apply takes away, and refuses it then: the map goes with it.
+    let roles = if roles.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(roles)
+    };
     Map::from_iter([
         (
             "members".to_owned(),
             if silent { Value::Null } else { told() },
         ),
-        ("podRoles".to_owned(), Value::Object(roles)),
+        ("podRoles".to_owned(), roles),
     ])
 }
 

@@ -428,6 +428,19 @@ fn an_operator_without_links_says_what_it_said_before() {
     }
 }
 
+/// The API server refuses what it makes of a map that an apply empties.
+#[test]
+fn the_last_role_goes_with_its_map() {
+    let mut shard = Shard::new();
+    let cohort = shard.pods.clone();
+    for pod in &cohort {
+        shard.record(pod, |record| record.lifecycle = Lifecycle::Shutdown);
+    }
+    shard.shard_acts();
+    assert_eq!(shard.status().get("podRoles"), None, "{}", shard.status());
+    assert_eq!(shard.status()["members"][0]["lifecycle"], "Shutdown");
+}
+
 /// The topology goes out of sight: the streams still tell who leads, and what only records tell stays as it was told.
 #[test]
 fn a_topology_out_of_sight_takes_nothing_away() {

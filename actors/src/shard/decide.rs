@@ -7,6 +7,7 @@ use crds::Shard;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::backup::Restorable;
 use super::certificates::{self, Place};
 use super::data_plane::{self, Sight};
 use super::identity::Identity;
@@ -119,16 +120,18 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
             plan.unbuildable(&error);
         }
     }
-    let backups = shard.as_ref().and_then(|shard| {
+    let asked = shard.as_ref().and_then(|shard| {
         shard.spec.backup.as_ref()?;
         Some(ask_for_backups(&mut plan, &sight))
     });
+    let (backups, restorable) = asked.unzip();
+    let restorable = restorable.unwrap_or(Restorable::No("the shard makes no backups"));
     if let Sight::Clear(members) = &sight {
         plan.decision.wake_at(members.stale_at);
         plan.decision.state.sight = Some(data_plane::summary(members));
     }
     plan.decision.testimony = data_plane::testimony(observed, &sight);
-    let quarantine = quarantine::decide(observed, &sight, backups.as_ref(), &pods, now);
+    let quarantine = quarantine::decide(observed, &sight, restorable, &pods, now);
     plan.decision.wake_at(quarantine.wake);
     plan.refusals();
     let wanted = status::Wanted {
@@ -156,13 +159,15 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     decision
 }
 
-/// Asks for the list of backups when there is a reason to. Returns what is known of it.
-fn ask_for_backups(plan: &mut Plan<'_, State>, sight: &Sight) -> backup::Known {
+/// Asks for the list of backups when there is a reason to. Returns what is known of it, and what it means for a fresh volume.
+fn ask_for_backups(plan: &mut Plan<'_, State>, sight: &Sight) -> (backup::Known, Restorable) {
     let Some(poolers) = &plan.observed.poolers else {
-        return backup::Known::Unknown;
+        return (backup::Known::Unknown, Restorable::Asking);
     };
     let answer = poolers.backups.as_ref();
     let known = answer.map(|(known, _)| known.clone()).unwrap_or_default();
+    let under_way = poolers.under_way.contains(Call::GetBackups.method());
+    let mut asking = under_way;
     if let Sight::Clear(members) = sight {
         let runs = plan
             .observed
@@ -174,18 +179,21 @@ fn ask_for_backups(plan: &mut Plan<'_, State>, sight: &Sight) -> backup::Known {
             backup::Asking {
                 answer,
                 runs,
-                under_way: poolers.under_way.contains(Call::GetBackups.method()),
+                under_way,
+                replaces: quarantine::is_due(plan.observed, members),
                 candidates: who_may_be_asked(plan.observed, members),
             },
             now,
         );
         plan.decision.wake_at(question.wake);
+        asking |= question.ask.is_some();
         let calls = question.ask.map(|pod| (pod, Call::GetBackups));
         plan.decision.calls.extend(calls);
     }
     let stale_at = backup::judge(&known, plan.now()).wake;
     plan.decision.wake_at(stale_at);
-    known
+    let restorable = backup::restorable(&plan.decision.state.backup, answer, asking);
+    (known, restorable)
 }
 
 /// Poolers that are part of the shard, answer, and are not busy with a restore.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::backup::Known;
+use super::backup::Restorable;
 use super::data_plane::Sight;
 use super::members::{Member, Members, Role};
 use crate::action::Event;
@@ -158,11 +158,20 @@ impl Outcome {
     }
 }
 
+/// A pooler gave up, and nothing is done about it yet.
+pub fn is_due(observed: &Observed, members: &Members) -> bool {
+    let given_up = members
+        .roles
+        .values()
+        .any(|role| *role == Role::Quarantined);
+    given_up && disruption(&observed.me.status_value()).is_none()
+}
+
 /// Decides. `wanted` are the pods that the spec asks for.
 pub fn decide(
     observed: &Observed,
     sight: &Sight,
-    backups: Option<&Known>,
+    restorable: Restorable,
     wanted: &[Key],
     now: Timestamp,
 ) -> Outcome {
@@ -187,7 +196,7 @@ pub fn decide(
             condition: Condition::told_before(&observed.me, CONDITION),
             ..Outcome::default()
         },
-        None => shard.begin(backups),
+        None => shard.begin(restorable),
     }
 }
 
@@ -213,7 +222,7 @@ impl Shard<'_> {
     }
 
     /// Chooses the first pooler that gave up and may go.
-    fn begin(&self, backups: Option<&Known>) -> Outcome {
+    fn begin(&self, restorable: Restorable) -> Outcome {
         let given_up = || {
             let members = self.members.members.iter();
             members.filter(|member| member.role == Some(Role::Quarantined))
@@ -222,12 +231,21 @@ impl Shard<'_> {
             return Outcome::default();
         };
         let outcome = Outcome::default();
-        if !matches!(backups, Some(Known::Newest(_))) {
-            let message = format!(
-                "pod {} gave up, and there is no complete backup to restore a fresh volume from: it stays",
-                first.pod
-            );
-            return outcome.told("NoBackup", message, "QuarantineRemediationBlocked");
+        match restorable {
+            Restorable::Yes => {}
+            Restorable::Asking => {
+                return Outcome {
+                    condition: Condition::told_before(&self.observed.me, CONDITION),
+                    ..outcome
+                };
+            }
+            Restorable::No(why) => {
+                let message = format!(
+                    "pod {} gave up, and {why} to restore a fresh volume from: it stays",
+                    first.pod
+                );
+                return outcome.told("NoBackup", message, "QuarantineRemediationBlocked");
+            }
         }
         if let Err(why) = self.rest_is_well() {
             let message = format!("pod {} gave up, and stays until {why}", first.pod);

@@ -108,7 +108,13 @@ fn what_keeps_a_pooler_that_gave_up() {
             let now = shard.bed.now;
             shard.poolers().backups = Some((Known::None, now));
         }),
-        ("NoBackup", |shard| shard.poolers().backups = None),
+        ("NoBackup", |shard| {
+            let later = shard.bed.now + SignedDuration::from_secs(30);
+            shard.poolers().backups = None;
+            for seen in shard.poolers().pods.values_mut() {
+                seen.not_before = Some(later);
+            }
+        }),
         ("PeersNotWell", |shard| {
             let (pod, cohort) = (shard.pods[1].clone(), shard.pods.clone());
             shard.say(&pod, 0, &cohort, 1, |health| health.streaming = false);
@@ -180,6 +186,22 @@ fn what_keeps_a_pooler_that_gave_up() {
             assert_eq!(shard.wake(), "2026-11-24T00:01:00Z".parse().ok());
         }
     }
+}
+
+/// A backup that was there before is asked for again, and nothing is told meanwhile.
+#[test]
+fn an_old_answer_about_backups_is_no_reason_to_wipe() {
+    let mut shard = Shard::new();
+    shard.bed.now += SignedDuration::from_secs(10);
+    shard.quarantine(2);
+    let calls = shard.bed.shard_decides().calls;
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    shard.shard_acts();
+    assert_eq!(shard.status()["disruption"], Value::Null);
+    assert_eq!(shard.bed.condition("PoolerQuarantined"), None);
+    shard.tell_backup(shard.bed.now);
+    shard.shard_acts();
+    assert_eq!(shard.status()["disruption"]["state"], "deleting");
 }
 
 /// The leader is never wiped, whatever its record says; and of two that gave up, one goes.

@@ -5,7 +5,9 @@
     reason = "tests measure with the monotonic clock"
 )]
 
+mod age;
 mod bed;
+pub mod broken;
 pub mod chain;
 pub mod dice;
 pub mod introspection;

@@ -19,11 +19,13 @@ mod leadership;
 mod lost_writes;
 mod outage;
 mod panics;
+mod poolers;
 mod pruning;
 mod random;
 mod repair;
 mod rights;
 mod samples;
+mod scene;
 #[path = "../../../actors/tests/tree/mod.rs"]
 mod tree;
 mod upkeep;

@@ -51,6 +51,10 @@ impl Components {
         format!("https://127.0.0.1:{}", self.server)
     }
 
+    pub(crate) fn etcd(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd)
+    }
+
     /// Writes certificates, kubeconfigs and the audit policy.
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         let authority = Authority::create(&self.folder)?;
@@ -101,7 +105,7 @@ impl Components {
     }
 
     fn etcd_args(&self) -> anyhow::Result<Vec<String>> {
-        let client = format!("http://127.0.0.1:{}", self.etcd);
+        let client = self.etcd();
         let peer = format!("http://127.0.0.1:{}", self.slot.port()?);
         Ok(vec![
             format!("--data-dir={}", self.file("etcd")),
@@ -118,7 +122,7 @@ impl Components {
 
     fn api_server_args(&self) -> Vec<String> {
         vec![
-            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd),
+            format!("--etcd-servers={}", self.etcd()),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.server),
             format!("--tls-cert-file={}", self.file("server.crt")),

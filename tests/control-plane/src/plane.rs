@@ -229,6 +229,11 @@ impl Plane {
         self.components.api_server()
     }
 
+    /// The address of the API server's etcd.
+    pub fn etcd(&self) -> String {
+        self.components.etcd()
+    }
+
     /// The folder of the plane's files.
     pub fn dir(&self) -> &Path {
         &self.components.folder

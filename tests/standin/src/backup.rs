@@ -98,8 +98,6 @@ pub struct Repository {
     pub running: Option<Job>,
     /// Ends of the jobs that somebody may still ask for, oldest first.
     outcomes: VecDeque<(String, Outcome)>,
-    /// Fault: the repository cannot be read or written.
-    pub unreachable: bool,
 }
 
 impl Repository {

@@ -171,6 +171,8 @@ pub struct Pooler {
     pub isolated: Option<Timestamp>,
     /// Fault: it receives nothing although its connection to the leader stands.
     pub held: bool,
+    /// Fault: the backup repository cannot be reached from it.
+    pub without_repository: bool,
 }
 
 impl Pooler {
@@ -198,6 +200,7 @@ impl Pooler {
             advanced: None,
             isolated: None,
             held: false,
+            without_repository: false,
         }
     }
 

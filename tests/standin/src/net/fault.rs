@@ -45,7 +45,7 @@ pub struct Faults {
     pub damaged_volume: bool,
     /// The configuration files that it sees stay as they are.
     pub stale_files: bool,
-    /// Its backup repository cannot be reached.
+    /// The backup repository cannot be reached from it.
     pub no_repository: bool,
     /// Its clock is off by so much.
     pub clock_skew_milliseconds: i64,

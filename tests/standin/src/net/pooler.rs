@@ -209,6 +209,7 @@ impl Pooler {
                 return;
             };
             let (isolated, held) = (pooler.isolated.is_some(), pooler.held);
+            let without_repository = pooler.without_repository;
             let damaged = shard
                 .volume_of(&self.id)
                 .is_some_and(|volume| volume.damaged);
@@ -221,8 +222,8 @@ impl Pooler {
             if faults.damaged_volume && !damaged {
                 shard.damage(&self.id, now);
             }
-            if shard.repository.unreachable != faults.no_repository {
-                shard.repository_unreachable(faults.no_repository, now);
+            if without_repository != faults.no_repository {
+                shard.repository_unreachable(&self.id, faults.no_repository, now);
             }
         });
     }

@@ -1,12 +1,13 @@
 //! Sockets of a peer: plain HTTP and gRPC, with and without TLS, under faults.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -50,6 +51,7 @@ pub trait Answer: Send + Sync + 'static {
 pub struct Calls {
     rpc: AtomicU64,
     http: AtomicU64,
+    callers: Mutex<BTreeSet<Vec<u8>>>,
 }
 
 impl Calls {
@@ -61,6 +63,17 @@ impl Calls {
     /// HTTP requests so far.
     pub fn http(&self) -> u64 {
         self.http.load(Ordering::Relaxed)
+    }
+
+    /// The certificates, in DER, that callers have shown where they had to.
+    pub fn callers(&self) -> BTreeSet<Vec<u8>> {
+        let callers = self.callers.lock();
+        callers.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn shown(&self, certificate: &[u8]) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.insert(certificate.to_vec());
     }
 }
 
@@ -139,6 +152,10 @@ impl Port {
             None => self.exchange(stream).await,
             Some(config) => {
                 if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    if let Some(own) = shown.and_then(<[_]>::first) {
+                        self.calls.shown(own);
+                    }
                     self.exchange(stream).await;
                 }
             }

@@ -139,6 +139,21 @@ impl Store {
         Ok(())
     }
 
+    /// Writes a value in place of another one. Returns whether it was there.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn swap(&self, key: &str, old: Vec<u8>, new: Vec<u8>) -> anyhow::Result<bool> {
+        let key = self.key(key);
+        self.attempt(async |client| {
+            let same = Compare::value(key.clone(), CompareOp::Equal, old);
+            let put = TxnOp::put(key, new, None);
+            let answer = client.txn(Txn::new().when([same]).and_then([put])).await?;
+            Ok(answer.succeeded())
+        })
+        .await
+    }
+
     /// Writes a value where none is, with a lease that lasts so many seconds if given. Returns the lease, or nothing when
     /// there is a value already.
     ///

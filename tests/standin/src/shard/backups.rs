@@ -70,7 +70,7 @@ impl Shard {
                 "pgbackrest: no primary is configured".to_owned(),
             )),
             (false, false) if pooler.following.is_none() => refuse("no primary is known"),
-            _ if self.repository.unreachable => Err(Refusal::Internal(
+            _ if pooler.without_repository => Err(Refusal::Internal(
                 "pgbackrest: the repository cannot be reached".to_owned(),
             )),
             _ => Ok(()),
@@ -80,23 +80,24 @@ impl Shard {
     /// Removes what the retention does not keep and returns the labels.
     ///
     /// # Errors
-    /// When a backup runs or the repository cannot be reached.
+    /// When a backup runs.
     pub fn expire(&mut self, full: Option<usize>, now: Timestamp) -> Result<Vec<String>, Refusal> {
         self.happen(now, |shard| {
-            let failure = if shard.repository.running.is_some() {
-                "node already exists: backup lock"
-            } else if shard.repository.unreachable {
-                "pgbackrest: the repository cannot be reached"
-            } else {
-                return Ok(shard.repository.expire(full));
-            };
-            Err(Refusal::Internal(failure.to_owned()))
+            if shard.repository.running.is_some() {
+                let failure = "node already exists: backup lock";
+                return Err(Refusal::Internal(failure.to_owned()));
+            }
+            Ok(shard.repository.expire(full))
         })
     }
 
-    /// Makes the repository unreachable, or ends that.
-    pub fn repository_unreachable(&mut self, unreachable: bool, now: Timestamp) {
-        self.happen(now, |shard| shard.repository.unreachable = unreachable);
+    /// Makes the repository unreachable from a pooler, or ends that.
+    pub fn repository_unreachable(&mut self, id: &Id, unreachable: bool, now: Timestamp) {
+        self.happen(now, |shard| {
+            if let Some(pooler) = shard.poolers.get_mut(id) {
+                pooler.without_repository = unreachable;
+            }
+        });
     }
 
     pub(super) fn begin_first_backup(&mut self, id: &Id, now: Timestamp) {
@@ -144,7 +145,8 @@ impl Shard {
     }
 
     fn finish(&mut self, job: &Job, at: Timestamp) -> Outcome {
-        if self.repository.unreachable {
+        let pooler = self.poolers.get(&job.pooler);
+        if pooler.is_none_or(|pooler| pooler.without_repository) {
             return Err("pgbackrest: the repository cannot be reached".to_owned());
         }
         let data = if job.first {

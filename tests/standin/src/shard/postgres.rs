@@ -59,7 +59,7 @@ impl Shard {
         }
         let work = match (&volume.data, self.repository.newest()) {
             (Some(_), _) => Some((Work::Starting, self.timing.postgres_start)),
-            (None, _) if self.repository.unreachable => None,
+            (None, _) if pooler.without_repository => None,
             (None, Some(_)) => Some((Work::Restoring, self.timing.restore)),
             // Poolers race for the lock; the others wait for the winner's backup.
             (None, None) if self.repository.running.is_none() => {
@@ -120,14 +120,11 @@ impl Shard {
 
     fn restored(&mut self, id: &Id, at: Timestamp) {
         let start = self.timing.postgres_start;
-        let data = self
-            .repository
-            .newest()
-            .map(|backup| backup.data.clone())
-            .filter(|_| !self.repository.unreachable);
+        let data = self.repository.newest().map(|backup| backup.data.clone());
         let Some(pooler) = self.poolers.get_mut(id) else {
             return;
         };
+        let data = data.filter(|_| !pooler.without_repository);
         pooler.postgres = Postgres::Down;
         let volume = self.volumes.get_mut(&pooler.site.volume);
         if let (Some(volume), Some(data)) = (volume, data) {

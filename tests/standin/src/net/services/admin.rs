@@ -121,8 +121,10 @@ impl Service {
         let id = chosen.ok_or_else(|| Status::not_found("no pooler serves"))?;
         let live = self.0.shard(key);
         let (answers, reachable) = live.read(|shard, _| {
-            let answers = shard.pooler(&id).is_some_and(|pooler| pooler.answers());
-            (answers, !shard.repository.unreachable)
+            let pooler = shard.pooler(&id);
+            let answers = pooler.is_some_and(|pooler| pooler.answers());
+            let reachable = pooler.is_none_or(|pooler| !pooler.without_repository);
+            (answers, reachable)
         });
         match (answers, reachable) {
             (true, true) => Ok(live),

@@ -32,7 +32,7 @@ impl Manager {
     }
 
     fn repository(&self) -> Result<(), Status> {
-        if self.ask(|shard, _, _| shard.repository.unreachable)? {
+        if self.ask(|_, pooler, _| pooler.without_repository)? {
             return Err(Status::internal(
                 "pgbackrest: the repository cannot be reached",
             ));
@@ -109,6 +109,7 @@ impl MultipoolerManager for Manager {
         request: Request<data::ExpireBackupsRequest>,
     ) -> Answer<data::ExpireBackupsResponse> {
         let _action = self.0.action.lock().await;
+        self.repository()?;
         let overrides = request.into_inner().overrides;
         let full = overrides.get("repo1_retention_full");
         let full = full.and_then(|count| count.parse().ok());
