@@ -125,6 +125,9 @@ pub enum Action {
         key: Key,
         /// UID as observed.
         uid: Box<str>,
+        /// resourceVersion as observed, when the status takes up or gives back a permit: one that somebody else wrote meanwhile
+        /// must be seen first (`design.md` 4).
+        version: Option<u64>,
         /// The whole status.
         status: Value,
         /// As whom.

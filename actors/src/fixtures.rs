@@ -270,7 +270,13 @@ impl Bed {
                     "spec": {"resources": {"requests": {"storage": size}}},
                 }),
             ),
-            Action::Status { status, .. } => {
+            Action::Status {
+                status, version, ..
+            } => {
+                let stored = &self.shard["metadata"]["resourceVersion"];
+                if let Some(version) = version {
+                    assert_eq!(*stored, version.to_string(), "a permit on an old sight");
+                }
                 self.version += 1;
                 self.shard["status"] = status.clone();
                 self.shard["metadata"]["resourceVersion"] = self.version.to_string().into();

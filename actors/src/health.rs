@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, StuckBy};
 use crate::status::Phase;
 
 /// Replicas of a workload as its controller reports them.
@@ -47,11 +47,20 @@ impl Replicas {
     }
 }
 
-/// How long a pod may find no node before that is a fault: long enough for volumes to be bound and nodes to be added.
-const UNSCHEDULABLE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
-
-/// The same while the pod's volumes are being made: provisioners take minutes, and a fleet that comes up at once is no fault.
-const BINDING: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// How long a pod may be stuck before that is a fault, and how it is told.
+const fn patience(by: StuckBy) -> (jiff::SignedDuration, &'static str) {
+    match by {
+        // Long enough for nodes to be added.
+        StuckBy::Node => (jiff::SignedDuration::from_secs(30), "Unschedulable"),
+        // Provisioners take minutes, and a fleet that comes up at once is no fault.
+        StuckBy::Volumes => (jiff::SignedDuration::from_mins(5), "Unschedulable"),
+        // So do volumes that another node must let go first.
+        StuckBy::Start => (
+            jiff::SignedDuration::from_mins(5),
+            "its node has not mounted its volumes or made its network; the pod's events say why",
+        ),
+    }
+}
 
 /// What is wrong with a set of pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,19 +76,15 @@ pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Rc<Entry>>, now: jiff::Timesta
     let mut health = Health::default();
     for entry in pods.filter(|entry| !entry.deleting) {
         let Some(pod) = &entry.pod else { continue };
-        let due = pod.unschedulable.and_then(|pending| {
-            let patience = if pending.binding {
-                BINDING
-            } else {
-                UNSCHEDULABLE
-            };
-            pending.since.saturating_add(patience).ok()
+        let due = pod.stuck.and_then(|stuck| {
+            let (patience, why) = patience(stuck.by);
+            Some((stuck.since.saturating_add(patience).ok()?, why))
         });
         let why = match (pod.trouble.as_deref(), due) {
             (Some(why), _) => Some(why),
             (None, _) if &*pod.phase == "Failed" => Some("Failed"),
-            (None, Some(due)) if due <= now => Some("Unschedulable"),
-            (None, Some(due)) => {
+            (None, Some((due, why))) if due <= now => Some(why),
+            (None, Some((due, _))) => {
                 health.ask_again = Some(health.ask_again.map_or(due, |at| at.min(due)));
                 None
             }
@@ -104,31 +109,33 @@ pub fn phase(replicas: Replicas, exists: bool, broken: Option<&str>) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Unschedulable;
+    use crate::entry::Stuck;
 
+    /// L-STAT-05.
     #[test]
-    fn a_pod_without_a_node_is_broken_only_after_a_while() {
+    fn a_pod_that_is_held_is_broken_only_after_a_while() {
         let since: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        for (binding, patience) in [(false, UNSCHEDULABLE), (true, BINDING)] {
+        for (by, word) in [
+            (StuckBy::Node, "Unschedulable"),
+            (StuckBy::Volumes, "Unschedulable"),
+            (StuckBy::Start, "mounted its volumes"),
+        ] {
             let pod = crate::entry::Pod {
-                unschedulable: Some(Unschedulable { since, binding }),
+                stuck: Some(Stuck { since, by }),
                 ..crate::entry::Pod::default()
             };
             let pods = [Rc::new(Entry {
                 pod: Some(Box::new(pod)),
                 ..Entry::default()
             })];
+            let (patience, _) = patience(by);
             let early = of_pods(pods.iter(), since);
             assert_eq!(
                 (early.broken, early.ask_again),
                 (None, Some(since + patience))
             );
-            assert!(
-                of_pods(pods.iter(), since + patience)
-                    .broken
-                    .unwrap()
-                    .contains("Unschedulable")
-            );
+            let late = of_pods(pods.iter(), since + patience).broken.unwrap();
+            assert!(late.contains(word), "{late}");
         }
     }
 

@@ -281,11 +281,14 @@ pub fn write<S>(
         news.filter(|(kind, _)| content(&before, kind) != content(&next, kind))
             .map(|(_, event)| event),
     );
+    let permit = |status: &Value| status.get("disruption").cloned();
+    let version = (permit(&before) != permit(&next)).then_some(me.version);
     decision.act(
         "the status differs from what is observed",
         Action::Status {
             key: me.key().clone(),
             uid: me.uid.clone(),
+            version,
             status: next,
             manager: manager(me.key().kind),
             events,

@@ -79,6 +79,7 @@ impl Stub {
         let action = Action::Status {
             key: me.key().clone(),
             uid: me.uid.clone(),
+            version: None,
             status: next,
             manager: status::manager(me.key().kind),
             events: vec![event],

@@ -281,6 +281,7 @@ fn planned(lane: u8, version: u64) -> Planned {
         2 => Action::Status {
             key,
             uid,
+            version: None,
             status: json!(version),
             manager: Manager::ShardStatus,
             events: Vec::new(),

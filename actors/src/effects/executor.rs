@@ -310,15 +310,20 @@ impl Attempt {
             Action::Status {
                 key,
                 uid,
+                version,
                 status,
                 manager,
                 ..
             } => {
-                let body = json!({
+                let mut body = json!({
                     "apiVersion": key.kind.api_version(), "kind": key.kind.name(),
                     "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
                     "status": status,
                 });
+                let metadata = body.get_mut("metadata").and_then(Value::as_object_mut);
+                if let (Some(version), Some(metadata)) = (version, metadata) {
+                    metadata.insert("resourceVersion".into(), version.to_string().into());
+                }
                 let path = format!(
                     "{}/status?fieldManager={}&force=true",
                     key.path(),

@@ -346,6 +346,7 @@ mod tests {
             action: Action::Status {
                 key: Key::new(Kind::Cell, "n", "a"),
                 uid: "u".into(),
+                version: None,
                 status: serde_json::json!({ "phase": phase }),
                 manager: Manager::Operator,
                 events: Vec::new(),

@@ -19,7 +19,7 @@ mod pod;
 mod watched;
 
 pub(crate) use bytes::piece;
-pub use pod::{Pod, Unschedulable};
+pub use pod::{Pod, Stuck, StuckBy};
 use watched::LookedAt;
 pub use watched::Watched;
 

@@ -16,8 +16,8 @@ pub struct Pod {
     pub phase: Box<str>,
     /// Why it is in trouble: a waiting or terminated reason; None = fine or just starting.
     pub trouble: Option<Box<str>>,
-    /// The scheduler finds no node for it.
-    pub unschedulable: Option<Unschedulable>,
+    /// What keeps its containers from being made.
+    pub stuck: Option<Stuck>,
     /// `status.podIP`.
     pub address: Option<Box<str>>,
     /// `spec.nodeName`.
@@ -37,6 +37,7 @@ struct PodStatus {
     conditions: Vec<PodCondition>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -93,13 +94,25 @@ const BROKEN: [&str; 7] = [
 /// plugin): claims that are not bound, that it does not know yet, or whose volume it does not know yet.
 const CLAIM: &str = "persistentvolumeclaim";
 
-/// A pod without a node.
+/// A pod whose containers cannot be made yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unschedulable {
+pub struct Stuck {
     /// Since when.
     pub since: jiff::Timestamp,
+    /// By what.
+    pub by: StuckBy,
+}
+
+/// See [`Stuck`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StuckBy {
+    /// The scheduler finds no node.
+    Node,
     /// Its volumes are not bound yet, which is not the nodes' fault.
-    pub binding: bool,
+    Volumes,
+    /// Its node has not mounted its volumes or made its network (condition `PodReadyToStartContainers`): what fails there is told
+    /// in the pod's events only.
+    Start,
 }
 
 /// The argument by which a component demands certificates of its callers ([`crate::workload::serve_tls`]), as it stands in JSON.
@@ -124,21 +137,36 @@ impl Pod {
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default();
         let condition = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
-        let unschedulable = condition("PodScheduled")
+        let since = |c: &PodCondition| c.last_transition_time.as_deref()?.parse().ok();
+        let no_node = condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
             .and_then(|c| {
-                Some(Unschedulable {
-                    since: c.last_transition_time.as_deref()?.parse().ok()?,
-                    binding: c
-                        .message
-                        .as_deref()
-                        .is_some_and(|m| m.to_ascii_lowercase().contains(CLAIM)),
+                let message = c.message.as_deref().unwrap_or_default();
+                let claim = message.to_ascii_lowercase().contains(CLAIM);
+                let by = if claim {
+                    StuckBy::Volumes
+                } else {
+                    StuckBy::Node
+                };
+                Some(Stuck {
+                    since: since(c)?,
+                    by,
+                })
+            });
+        // Of a pod that has ended it is False too.
+        let no_start = condition("PodReadyToStartContainers")
+            .filter(|c| c.status == "False" && status.phase == "Pending")
+            .and_then(|c| {
+                Some(Stuck {
+                    since: since(c)?,
+                    by: StuckBy::Start,
                 })
             });
         let broken = status
             .init_container_statuses
             .iter()
             .chain(&status.container_statuses)
+            .chain(&status.ephemeral_container_statuses)
             .find_map(|container| {
                 let waiting = container
                     .state
@@ -157,7 +185,7 @@ impl Pod {
         Self {
             ready: condition("Ready").is_some_and(|c| c.status == "True"),
             trouble: broken,
-            unschedulable,
+            stuck: no_node.or(no_start),
             phase: status.phase.into(),
             address: status.pod_ip.map(Into::into),
             node: spec.node_name.map(Into::into),
@@ -186,43 +214,82 @@ pub(super) fn common(spec: Option<&RawValue>, metadata: &ObjectMeta) -> Option<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Watched;
-    use crate::object::Kind;
 
+    fn read(status: &Value) -> Pod {
+        let raw = RawValue::from_string(status.to_string()).unwrap();
+        Pod::read(None, Some(&raw))
+    }
+
+    /// L-STAT-05: containers of all three lists, and what is told of each state.
     #[test]
-    fn a_crash_looping_sidecar_is_seen() {
-        let json = r#"{"metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1"},
-            "status": {"phase": "Pending", "initContainerStatuses": [{"restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}"#;
-        let entry = serde_json::from_str::<Watched>(json)
-            .unwrap()
-            .trim(Kind::Pod)
-            .unwrap();
+    fn a_broken_container_is_seen_in_whatever_list_it_stands() {
+        let waiting = |reason: &str| serde_json::json!({"waiting": {"reason": reason}});
+        let ended = serde_json::json!({"terminated": {"reason": "Error"}});
+        let table = [
+            (waiting("CrashLoopBackOff"), 4, Some("CrashLoopBackOff")),
+            (waiting("ErrImagePull"), 0, Some("ImagePullBackOff")),
+            (waiting("ImagePullBackOff"), 0, Some("ImagePullBackOff")),
+            (waiting("InvalidImageName"), 0, Some("InvalidImageName")),
+            (
+                waiting("CreateContainerConfigError"),
+                0,
+                Some("CreateContainerConfigError"),
+            ),
+            (waiting("ContainerCreating"), 0, None),
+            (waiting("PodInitializing"), 0, None),
+            (ended.clone(), LOOPING_RESTARTS, Some("CrashLoopBackOff")),
+            (ended, 0, None),
+        ];
+        for list in [
+            "initContainerStatuses",
+            "containerStatuses",
+            "ephemeralContainerStatuses",
+        ] {
+            for (state, restarts, told) in &table {
+                let container = serde_json::json!({"restartCount": restarts, "state": state});
+                let status = serde_json::json!({"phase": "Pending", list: [container]});
+                let trouble = read(&status).trouble;
+                assert_eq!(trouble.as_deref(), *told, "{list}: {state}");
+            }
+        }
+    }
+
+    /// L-STAT-05: a mount that fails shows in no container's state.
+    #[test]
+    fn a_pod_that_its_node_does_not_start_is_held() {
+        let with = |phase: &str, ready: &str| {
+            read(&serde_json::json!({"phase": phase, "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "PodReadyToStartContainers", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            ]}))
+            .stuck
+        };
         assert_eq!(
-            entry.pod.unwrap().trouble.as_deref(),
-            Some("CrashLoopBackOff")
+            with("Pending", "False").map(|stuck| stuck.by),
+            Some(StuckBy::Start)
         );
+        assert_eq!(with("Pending", "True"), None);
+        assert_eq!(with("Running", "False"), None);
+        assert_eq!(with("Succeeded", "False"), None);
     }
 
     #[test]
     fn a_pod_that_waits_for_its_volumes_is_told_from_one_that_finds_no_node() {
-        let read = |message: &str| {
+        let by = |message: &str| {
             let status = serde_json::json!({"phase": "Pending", "conditions": [{
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }]});
-            let status = RawValue::from_string(status.to_string()).unwrap();
-            Pod::read(None, Some(&status))
-                .unschedulable
-                .unwrap()
-                .binding
+            read(&status).stuck.unwrap().by
         };
         for waits in [
             "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
             "0/3 nodes are available: persistentvolumeclaim \"data-a\" not found. not found",
             "0/3 nodes are available: persistentvolumeclaim \"data-a\" bound to non-existent persistentvolume \"\". not found",
         ] {
-            assert!(read(waits), "{waits}");
+            assert_eq!(by(waits), StuckBy::Volumes, "{waits}");
         }
-        assert!(!read("0/3 nodes are available: 3 Insufficient memory."));
+        let full = "0/3 nodes are available: 3 Insufficient memory.";
+        assert_eq!(by(full), StuckBy::Node);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ use crate::effects::links::Poolers;
 use crate::labels;
 use crate::object::{Key, Kind};
 use crate::room::Observed;
-use crate::status::{Condition, text};
+use crate::status::{Condition, Phase, condition, is_true, text};
 use crate::topology::known::{Records, Testimony, shard_of};
 use crate::topology_store::record::ProcessId;
 
@@ -183,6 +183,30 @@ pub fn judge(members: &Members, wanted: &[Key]) -> Verdict {
         available,
         message,
     }
+}
+
+/// How long a primary may take to serve before that is a fault, where it has not served yet: promotion takes a moment
+/// (`design.md` 4, evidence).
+pub const PROMOTION: SignedDuration = SignedDuration::from_secs(30);
+
+/// Since when a fault is seen that may be a promotion under way; `None`: none is, or it is one by what was told before, namely
+/// that the shard was broken already, or that this very primary served.
+pub fn promoting(
+    me: &Value,
+    members: &Members,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let (_, broken) = available(members);
+    let was_broken = text(me, "phase") == Phase::Degraded.name();
+    let served = condition(me, "Available").is_some_and(is_true)
+        && members.decision.as_ref().is_some_and(|decision| {
+            let leads = |member: &&Member| member.id.as_ref() == Some(&decision.leader);
+            let leader = members.members.iter().find(leads);
+            let told = roles_before(me);
+            leader.is_some_and(|leader| told.get(&leader.pod) == Some(&Role::Primary))
+        });
+    (broken && !was_broken && !served).then(|| since.unwrap_or(now))
 }
 
 /// Reason of `Available` while nothing is to be said against it.

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::backup::{Backup, Known};
+use super::data_plane::PROMOTION;
+use super::decide::{State, decide};
 use super::pooler_health::{Decision, Health, Postgres};
 use super::quorum::Policy;
 use crate::action::Action;
@@ -481,6 +483,41 @@ fn before_the_poolers_have_spoken_nothing_is_said_of_them() {
     }
     assert!(shard.shard_acts().is_empty());
     assert_eq!(shard.status(), &before);
+}
+
+/// A primary that has not served yet is being promoted: a fault only once that takes too long. One that served and stops is
+/// one at once (`what_is_missing_has_a_name`).
+#[test]
+fn a_promotion_is_no_fault_until_it_takes_too_long() {
+    let mut shard = Shard::new();
+    let (pod, cohort) = (shard.pods[1].clone(), shard.pods.clone());
+    shard.elect(1, &cohort, 2);
+    shard.say(&pod, 1, &cohort, 2, |health| {
+        health.ready = false;
+        health.primary_ready = false;
+    });
+    let mut state = State::default();
+    let mut acts = |shard: &mut Shard| {
+        let decision = decide(&shard.bed.observed(), &state, shard.bed.now);
+        state = decision.state;
+        for planned in &decision.actions {
+            shard.bed.perform(&planned.action);
+        }
+        let phase = shard.status()["phase"].clone();
+        (phase, shard.reason("Available"), decision.wake)
+    };
+    let late = shard.bed.now + PROMOTION;
+    let (phase, reason, wake) = acts(&mut shard);
+    assert_eq!(
+        (&phase, &*reason),
+        (&json!("Progressing"), "PoolerNotServing")
+    );
+    assert!(wake.is_some_and(|at| at <= late), "{wake:?}");
+    shard.bed.now = late;
+    assert_eq!(acts(&mut shard).0, "Degraded");
+    assert_eq!(acts(&mut shard).0, "Degraded", "told, it stays so");
+    shard.elect(1, &cohort, 2);
+    assert_eq!(acts(&mut shard).0, "Healthy");
 }
 
 // ---- budgets ----

@@ -151,9 +151,11 @@ impl Supervisor {
                 .and_then(|uid| store.by_uid(uid))
                 .map(|o| ActorId::custom(o.key().kind, &o.uid))
         };
-        // A claim that policy keeps has no owner; the shard that looks at it asks.
+        // A claim that policy keeps has no owner, and a workload's pod has one that is none of ours; who looks at it asks.
         let asker = match owner {
-            None if key.kind == Kind::PersistentVolumeClaim && known.owner.is_none() => {
+            None if key.kind == Kind::Pod
+                || (key.kind == Kind::PersistentVolumeClaim && known.owner.is_none()) =>
+            {
                 let concerned = self.concerned(&known).into_iter();
                 concerned.filter(|id| !id.topology).min()
             }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actors::health;
-use actors::object::{Key, Kind};
+use actors::object::{Key, Kind, MANAGED_BY};
 use actors::status::{Condition, with_conditions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -600,4 +600,35 @@ async fn a_cluster_made_again_under_its_name_ends_as_the_first() {
         });
         assert_eq!(end.await, End::Done(()), "made again after {after} ms");
     }
+}
+
+/// Unknown is not gone: a pod of a workload that a list leaves out may only have lost its label, and is looked up.
+#[tokio::test(start_paused = true)]
+async fn a_workloads_pod_that_leaves_the_watch_is_looked_up() {
+    let bed = Bed::new(97);
+    let cluster = bed.create(MINIMAL);
+    let end = bed.life(async |life| {
+        bed.healthy(&cluster).await;
+        bed.silence().await;
+        let (_, set) = bed.server.all(Kind::StatefulSet).remove(0);
+        let pod = key(Kind::Pod, "etcd-0");
+        let owner = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "name": set["metadata"]["name"],
+            "uid": set["metadata"]["uid"], "controller": true,
+        });
+        let labels = &set["spec"]["template"]["metadata"]["labels"];
+        bed.server.add(
+            &pod,
+            json!({"metadata": {"labels": labels, "ownerReferences": [owner]}, "spec": {}, "status": {"phase": "Running"}}),
+        );
+        bed.silence().await;
+        let known = life.known(Kind::Pod).await;
+        bed.server.edit(&pod, |object| {
+            let labels = object["metadata"]["labels"].as_object_mut().unwrap();
+            labels.remove(MANAGED_BY.0).unwrap();
+        });
+        bed.silence().await;
+        assert_eq!(life.known(Kind::Pod).await, known, "{pod}");
+    });
+    assert_eq!(end.await, End::Done(()));
 }

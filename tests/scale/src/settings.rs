@@ -100,8 +100,8 @@ impl Live {
         Ok(Self {
             clusters,
             changes: if quick { 20 } else { 200 },
-            edits: if quick { 50 } else { 200 },
-            pairs: if quick { 1 } else { 3 },
+            edits: if quick { 50 } else { 300 },
+            pairs: if quick { 1 } else { 5 },
         })
     }
 }
