@@ -49,9 +49,10 @@ bench: rust go ## Measure pure code and fleets with and without a data plane; fi
 
 fuzz: rust ## Ten minutes of mutated input for each parser (FUZZ_SECONDS, FUZZ_SEED, FUZZ_KEEP=1 to grow crds/fuzz/corpus)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) cargo test --release --locked --package crds --test fuzz -- --nocapture --test-threads=1
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) cargo test --release --locked --package actors --test topology fuzz -- --nocapture
 
 soak: rust go ## Chance for longer: 100,000 cases of each property, 10,000 random clusters on a control plane (SOAK_CASES, SOAK_CLUSTERS, SEED)
-	MULTIGRES_CASES=$(or $(SOAK_CASES),100000) ACTORS_CASES=$(or $(SOAK_CASES),100000) cargo test --release --locked --package crds --test laws --package actors --test properties
+	MULTIGRES_CASES=$(or $(SOAK_CASES),100000) ACTORS_CASES=$(or $(SOAK_CASES),100000) PROPTEST_CASES=$(or $(SOAK_CASES),100000) cargo test --release --locked --package crds --test laws --package actors --test properties --test topology
 	@tests/control-plane/build.sh >/dev/null
 	MULTIGRES_CASES=$(or $(SOAK_CLUSTERS),10000) cargo test --locked --package cluster random_clusters -- --nocapture
 

@@ -12,7 +12,7 @@ use crate::{
     looker::{self, Looker},
     quiet::{self, Listener, Noise},
     raw::Rendered,
-    report::{self, Made, Run, Writes},
+    report::{self, Goals, Made, Run, Writes},
     settings::Settings,
     transitions,
 };
@@ -33,6 +33,8 @@ pub struct Bench<'a> {
     namespaces: usize,
     /// The clusters.
     pub make: Make,
+    /// What is asked of them.
+    pub goals: &'static Goals,
 }
 
 /// What a bring-up is good for beside its time.
@@ -66,6 +68,10 @@ impl<'a> Bench<'a> {
         make: Make,
         figures: &'a mut Figures,
     ) -> anyhow::Result<Self> {
+        let goals = match pods {
+            Pods::Instant => &report::PLAIN,
+            Pods::StandIn => &report::LIVE,
+        };
         let options = PlaneOptions {
             name: "scale".to_owned(),
             pods,
@@ -83,6 +89,7 @@ impl<'a> Bench<'a> {
             figures,
             namespaces: 0,
             make,
+            goals,
         })
     }
 
@@ -108,12 +115,12 @@ impl<'a> Bench<'a> {
             };
             runs.push(self.bring_up(clusters, extras).await?);
         }
-        report::bring_ups(self.figures, clusters, &runs);
+        report::bring_ups(self.figures, clusters, &runs, self.goals);
         let mut sizes = vec![(clusters, report::times(&runs))];
         for size in self.settings.slope.clone() {
             eprintln!("bring-up for the slope, {size} clusters");
             let runs = [self.bring_up(size, Extras::default()).await?];
-            report::bring_ups(self.figures, size, &runs);
+            report::bring_ups(self.figures, size, &runs, self.goals);
             sizes.push((size, report::times(&runs)));
         }
         let sizes = sizes.into_iter().filter_map(|(size, of)| Some((size, of?)));
@@ -255,7 +262,7 @@ impl<'a> Bench<'a> {
         // Memory is read a minute after the fleet settled, within the silence that is measured.
         let (first, all) = (quiet::REST.min(self.settings.idle), self.settings.idle);
         quiet::rest(first, "a settled fleet").await;
-        self.memory(operator, &format!("{count} clusters"), 40.0)?;
+        self.memory(operator, &format!("{count} clusters"), self.goals.memory)?;
         quiet::rest(all.saturating_sub(first), "a settled fleet").await;
         self.noise("settled", all, listener.noise().await?);
         Ok(())

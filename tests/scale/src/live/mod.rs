@@ -95,7 +95,7 @@ async fn streaming(
     quiet::settled(&bench.audit).await?;
     quiet::rest(quiet::REST, "a streaming fleet").await;
     let when = format!("{all} clusters with {} streams", all * POOLERS);
-    bench.memory(&scene.operator, &when, 64.0)?;
+    bench.memory(&scene.operator, &when, bench.goals.memory)?;
     bench.end(&mut scene.operator, &scene.namespace).await
 }
 
@@ -128,7 +128,7 @@ async fn bring_ups(
         up.run.raw = Some(bench.raw(&to, &rendered, up.run.peak).await?);
         made.push(up.run);
     }
-    crate::report::bring_ups(bench.figures, count, &made);
+    crate::report::bring_ups(bench.figures, count, &made, bench.goals);
     Ok(())
 }
 
