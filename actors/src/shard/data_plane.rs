@@ -189,24 +189,23 @@ pub fn judge(members: &Members, wanted: &[Key]) -> Verdict {
 /// (`design.md` 4, evidence).
 pub const PROMOTION: SignedDuration = SignedDuration::from_secs(30);
 
-/// Since when a fault is seen that may be a promotion under way; `None`: none is, or it is one by what was told before, namely
-/// that the shard was broken already, or that this very primary served.
+/// Until when a fault may be a promotion under way; `None`: none is seen, or it is one by what was told before, namely that the
+/// shard was broken already, or that this very primary served. `until` is what came out of it before.
 pub fn promoting(
     me: &Value,
     members: &Members,
-    since: Option<Timestamp>,
+    until: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let (_, broken) = available(members);
     let was_broken = text(me, "phase") == Phase::Degraded.name();
+    let led = |leader: &str| roles_before(me).get(leader) == Some(&Role::Primary);
     let served = condition(me, "Available").is_some_and(is_true)
-        && members.decision.as_ref().is_some_and(|decision| {
-            let leads = |member: &&Member| member.id.as_ref() == Some(&decision.leader);
-            let leader = members.members.iter().find(leads);
-            let told = roles_before(me);
-            leader.is_some_and(|leader| told.get(&leader.pod) == Some(&Role::Primary))
-        });
-    (broken && !was_broken && !served).then(|| since.unwrap_or(now))
+        && matches!(&members.leader, Found::Known(leader) if led(leader));
+    if !broken || was_broken || served {
+        return None;
+    }
+    until.or_else(|| now.checked_add(PROMOTION).ok())
 }
 
 /// Reason of `Available` while nothing is to be said against it.

@@ -38,7 +38,7 @@ pub struct State {
     pub trail: Trail,
     /// Of questions about backups.
     pub backup: backup::Memory,
-    /// Since when a primary is waited for that has not served yet.
+    /// Until when a primary may take to serve that has not served yet.
     pub promoting: Option<Timestamp>,
     /// What was in sight of the data plane, for introspection.
     pub sight: Option<data_plane::Summary>,
@@ -130,8 +130,10 @@ pub fn decide(observed: &Observed, state: &State, now: Timestamp) -> Decision<St
     let restorable = restorable.unwrap_or(Restorable::No("the shard makes no backups"));
     if let Sight::Clear(members) = &sight {
         let told = observed.me.status_value();
-        let since = data_plane::promoting(&told, members, state.promoting, now);
-        plan.decision.state.promoting = since;
+        let until = data_plane::promoting(&told, members, state.promoting, now);
+        plan.decision.state.promoting = until;
+        // Once it is over, nothing changes by itself any more.
+        plan.decision.wake_at(until.filter(|until| *until > now));
         plan.decision.wake_at(members.stale_at);
         plan.decision.state.sight = Some(data_plane::summary(members));
     }

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use crds::Shard;
-use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use super::backup::{self, Known};
@@ -136,10 +135,6 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         &mut conditions,
     );
     news.extend(wanted.quarantine.tell(&mut fields, &mut conditions));
-    let promotion = plan.decision.state.promoting;
-    let promotion = promotion.and_then(|since| since.checked_add(data_plane::PROMOTION).ok());
-    // Once it is over, nothing changes by itself any more.
-    let promotion = promotion.filter(|until| *until > plan.now());
     let kept = &[
         "disruption",
         "rollout",
@@ -155,12 +150,7 @@ pub fn compute(plan: &Plan<'_, State>, shard: Option<&Shard>, wanted: &Wanted<'_
         conditions,
         news,
         fields,
-        ask_again: found
-            .ask_again
-            .into_iter()
-            .chain(expires)
-            .chain(promotion)
-            .min(),
+        ask_again: found.ask_again.into_iter().chain(expires).min(),
         kept,
     }
 }
@@ -191,10 +181,16 @@ fn of_data_plane(plan: &Plan<'_, State>, wanted: &Wanted<'_>) -> (Phase, String)
                 broken: true,
                 message,
                 ..
-            } => (
-                broken_since(plan.decision.state.promoting, plan.now()),
-                message,
-            ),
+            } => {
+                let promoting = plan.decision.state.promoting;
+                let patient = promoting.is_some_and(|until| until > plan.now());
+                let phase = if patient {
+                    Phase::Progressing
+                } else {
+                    Phase::Degraded
+                };
+                (phase, message)
+            }
             Verdict { message, .. } => (Phase::Progressing, message),
         },
         Sight::Pending => {
@@ -208,14 +204,6 @@ fn of_data_plane(plan: &Plan<'_, State>, wanted: &Wanted<'_>) -> (Phase, String)
                 text(&before, "message").to_owned(),
             )
         }
-    }
-}
-
-/// A primary that is being promoted is not broken yet.
-fn broken_since(promoting: Option<Timestamp>, now: Timestamp) -> Phase {
-    match promoting.and_then(|since| since.checked_add(data_plane::PROMOTION).ok()) {
-        Some(until) if until > now => Phase::Progressing,
-        _ => Phase::Degraded,
     }
 }
 
