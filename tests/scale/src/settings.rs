@@ -5,6 +5,7 @@
 //! | `SCALE_QUICK=1` | a small round of everything: 20 clusters (5 with a data plane), one run, one minute of silence, no slope, no demo | off |
 //! | `SCALE_ONLY=memory` | memory and silence alone: one bring-up, no raw client, no slope, no demo, no data plane | all |
 //! | `SCALE_ONLY=live` | clusters with a data plane alone | all |
+//! | `SCALE_ONLY=live-bring-up` | of these, the bring-ups alone | all |
 //! | `SCALE_N` | clusters of the headline figures | 100 |
 //! | `SCALE_RUNS` | repetitions of the bring-up; the median counts | 3 |
 //! | `SCALE_SLOPE` | further fleet sizes, one run each, separated by commas; empty for none | 20,300 |
@@ -44,6 +45,8 @@ pub struct Settings {
 pub struct Live {
     /// Clusters whose data plane changes and fails.
     pub clusters: usize,
+    /// Measure more than the bring-ups.
+    pub streaming: bool,
     /// Changes of a primary.
     pub changes: usize,
     /// Edits per round, with and without faults.
@@ -61,11 +64,15 @@ impl Settings {
         let quick = env::var("SCALE_QUICK").is_ok_and(|value| value == "1");
         let only = env::var("SCALE_ONLY").ok();
         ensure!(
-            matches!(only.as_deref(), None | Some("memory" | "live")),
-            "SCALE_ONLY is not known: it is `memory` or `live`"
+            matches!(
+                only.as_deref(),
+                None | Some("memory" | "live" | "live-bring-up")
+            ),
+            "SCALE_ONLY is not known: it is `memory`, `live` or `live-bring-up`"
         );
         let part = |name: &str| only.as_deref() == Some(name);
         let (memory, all) = (part("memory"), only.is_none());
+        let streaming = !part("live-bring-up");
         let small = quick || memory;
         let clusters = number("SCALE_N", if quick { 20 } else { 100 })?;
         let runs = number("SCALE_RUNS", if small { 1 } else { 3 })?;
@@ -84,14 +91,18 @@ impl Settings {
             idle: Duration::from_secs(idle as u64),
             raw: !memory,
             demo: all && !quick,
-            plain: !part("live"),
-            live: if memory { None } else { Some(Live::of(quick)?) },
+            plain: all || memory,
+            live: if memory {
+                None
+            } else {
+                Some(Live::of(quick, streaming)?)
+            },
         })
     }
 }
 
 impl Live {
-    fn of(quick: bool) -> anyhow::Result<Self> {
+    fn of(quick: bool, streaming: bool) -> anyhow::Result<Self> {
         let clusters = number("SCALE_LIVE", if quick { 5 } else { 50 })?;
         ensure!(
             clusters > 2,
@@ -99,6 +110,7 @@ impl Live {
         );
         Ok(Self {
             clusters,
+            streaming,
             changes: if quick { 20 } else { 200 },
             edits: if quick { 50 } else { 300 },
             pairs: if quick { 1 } else { 5 },

@@ -54,7 +54,9 @@ pub async fn measure(
     let etcd = Etcd::start(&bench.plane, "external-etcd").await?;
     bench.make = all_on(&etcd);
     bench.warm().await?;
-    streaming(&mut bench, &fleet, &etcd, live).await?;
+    if live.streaming {
+        streaming(&mut bench, &fleet, &etcd, live).await?;
+    }
     bring_ups(&mut bench, &etcd, 2 * live.clusters, settings.runs).await
 }
 
