@@ -12,7 +12,7 @@ use crate::{
     looker::{self, Looker},
     quiet::{self, Listener, Noise},
     raw::Rendered,
-    report::{self, Goals, Made, Run, Writes},
+    report::{self, Goals, Made, Run, Took, Writes},
     settings::Settings,
     transitions,
 };
@@ -158,8 +158,7 @@ impl<'a> Bench<'a> {
         self.end(&mut up.operator, &up.namespace).await?;
         if self.settings.raw {
             let namespace = self.namespace("raw").await?;
-            let time = self.raw(&namespace, &up.rendered, up.run.peak).await?;
-            up.run.raw = Some(time);
+            up.run.raw = Some(self.raw(&namespace, &up.rendered, up.run.peak).await?);
         }
         Ok(up.run)
     }
@@ -171,7 +170,7 @@ impl<'a> Bench<'a> {
         quiet::settled(&self.audit).await?;
         let mark = self.audit.settle().await?;
         let (by_operator, transitions) = self.fleet(&namespace, count, extras).await?;
-        eprintln!("  operator: {:.2} s", by_operator.as_secs_f64());
+        eprintln!("  operator: {:.2} s", by_operator.time.as_secs_f64());
         let entries = self.audit.writes(mark, &chart::user())?;
         let client = self.plane.client();
         let rendered = Rendered::take(client.clone(), &namespace, &entries).await?;
@@ -197,25 +196,40 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Brings a fleet up and waits until it has settled; the time until the last cluster was Healthy, and the transitions
-    /// when they are asked for.
+    /// Brings a fleet up and waits until it has settled; what it took until the last cluster was Healthy, and the
+    /// transitions when they are asked for.
     async fn fleet(
         &self,
         namespace: &str,
         count: usize,
         extras: Extras,
-    ) -> anyhow::Result<(Duration, Option<usize>)> {
+    ) -> anyhow::Result<(Took, Option<usize>)> {
         let client = self.plane.client();
         let work = async {
-            let time = fleet::bring_up(client.clone(), namespace, 0..count, &self.make).await?;
+            let work = fleet::bring_up(client.clone(), namespace, 0..count, &self.make);
+            let took = self.took(work).await?;
             quiet::settled(&self.audit).await?;
-            Ok(time)
+            Ok(took)
         };
         if !extras.transitions {
             return Ok((work.await?, None));
         }
-        let (time, seen) = transitions::during(client.clone(), namespace, work).await?;
-        Ok((time, Some(seen)))
+        let (took, seen) = transitions::during(client.clone(), namespace, work).await?;
+        Ok((took, Some(seen)))
+    }
+
+    /// The time that some work says, and what everybody wrote during it.
+    async fn took(
+        &self,
+        work: impl Future<Output = anyhow::Result<Duration>>,
+    ) -> anyhow::Result<Took> {
+        let mark = self.audit.settle().await?;
+        let time = work.await?;
+        self.audit.settle().await?;
+        let mut writes = 0;
+        self.audit
+            .visit(mark, |entry, _| writes += usize::from(entry.is_write()))?;
+        Ok(Took { time, writes })
     }
 
     /// The same objects by the raw client, in a namespace that ends with it.
@@ -224,13 +238,14 @@ impl<'a> Bench<'a> {
         namespace: &str,
         rendered: &Rendered,
         in_flight: usize,
-    ) -> anyhow::Result<Duration> {
+    ) -> anyhow::Result<Took> {
         let client = self.plane.client();
-        let time = rendered.post(client.clone(), namespace, in_flight).await?;
-        let seconds = time.as_secs_f64();
+        let work = rendered.post(client.clone(), namespace, in_flight);
+        let took = self.took(work).await?;
+        let seconds = took.time.as_secs_f64();
         eprintln!("  raw client, {in_flight} requests at once: {seconds:.2} s");
         fleet::remove_namespace(client, namespace).await?;
-        Ok(time)
+        Ok(took)
     }
 
     fn writes(

@@ -26,20 +26,36 @@ pub const PLAIN: Goals = Goals {
 
 /// Of clusters whose data plane answers. Writes: a Shard's status tells of the topology, of the first roles, of the first backup
 /// and of the first primary as they come, which TableGroup and cluster sum up, and each pooler's pod gets its role label: about a
-/// dozen writes more than objects alone take. Memory: a health stream to each of 300 poolers and a watch in each of 100
-/// topologies, at about 80 KiB for each connection.
+/// dozen writes more than objects alone take. Time: such a fleet is bound by the API server's CPU, and what the operator tells
+/// and what controllers answer to it are writes that the raw client does not cause: 1.24 times as many by everybody together (told
+/// as a figure of its own), so the goal of objects alone times that. Memory: a health stream to each of 300 poolers and a watch
+/// in each of 100 topologies, at about 80 KiB for each connection.
 pub const LIVE: Goals = Goals {
-    ratio: 1.25,
+    ratio: 1.55,
     writes: 1.45,
     memory: 64.0,
 };
 
+/// What a bring-up took.
+pub struct Took {
+    /// Until the last cluster was Healthy, or as many pods were Ready.
+    pub time: Duration,
+    /// Writes of everybody until then: the operator or the raw client, the controllers, the scheduler, kwok.
+    pub writes: usize,
+}
+
+impl Took {
+    fn seconds(&self) -> f64 {
+        self.time.as_secs_f64()
+    }
+}
+
 /// One bring-up by the operator and by the raw client.
 pub struct Run {
-    /// Until the last cluster was Healthy.
-    pub operator: Duration,
-    /// Until as many pods were Ready; None when the raw client was left out.
-    pub raw: Option<Duration>,
+    /// The operator's.
+    pub operator: Took,
+    /// The raw client's; None when it was left out.
+    pub raw: Option<Took>,
     /// Most requests that the operator had under way, and so the raw client.
     pub peak: usize,
     /// What the operator wrote.
@@ -105,18 +121,24 @@ impl Writes {
 pub fn bring_ups(figures: &mut Figures, count: usize, runs: &[Run], goals: &Goals) {
     type Value = fn(&Run) -> Option<f64>;
     type Row = (&'static str, &'static str, Option<f64>, Value);
-    let rows: [Row; 13] = [
+    let rows: [Row; 14] = [
         (
             "bring-up, operator / raw client",
             "",
             Some(goals.ratio),
-            |run| Some(run.operator.as_secs_f64() / run.raw?.as_secs_f64()),
+            |run| Some(run.operator.seconds() / run.raw.as_ref()?.seconds()),
+        ),
+        (
+            "writes of everybody, operator / raw client",
+            "",
+            None,
+            |run| Some(run.operator.writes as f64 / run.raw.as_ref()?.writes as f64),
         ),
         ("bring-up, operator", "s", None, |run| {
-            Some(run.operator.as_secs_f64())
+            Some(run.operator.seconds())
         }),
         ("bring-up, raw client", "s", None, |run| {
-            Some(run.raw?.as_secs_f64())
+            Some(run.raw.as_ref()?.seconds())
         }),
         ("requests under way, most", "", None, |run| {
             Some(run.peak as f64)
@@ -156,10 +178,10 @@ const PER_CLUSTER: &str = "/cluster";
 
 /// Medians of both clients' times, in seconds; None without a raw client.
 pub fn times(runs: &[Run]) -> Option<(f64, f64)> {
-    let operator: Vec<f64> = runs.iter().map(|run| run.operator.as_secs_f64()).collect();
+    let operator: Vec<f64> = runs.iter().map(|run| run.operator.seconds()).collect();
     let raw: Option<Vec<f64>> = runs
         .iter()
-        .map(|run| Some(run.raw?.as_secs_f64()))
+        .map(|run| Some(run.raw.as_ref()?.seconds()))
         .collect();
     Some((median(&operator), median(&raw?)))
 }

@@ -113,7 +113,7 @@ impl Live {
             streaming,
             changes: if quick { 20 } else { 200 },
             edits: if quick { 50 } else { 300 },
-            pairs: if quick { 1 } else { 5 },
+            pairs: if quick { 1 } else { 9 },
         })
     }
 }

@@ -91,7 +91,7 @@ pub async fn measure(
         for _ in 0..live.edits {
             times.push(editor.edit().await?);
         }
-        sound.push(percentile(&times, 0.99));
+        sound.push(times);
         quiet::settled(&bench.audit).await?;
         hung.begin(scene, fragile)?;
         let begin = Instant::now();
@@ -109,7 +109,7 @@ pub async fn measure(
             times.len(),
             begin.elapsed()
         );
-        weak.push(percentile(&times, 0.99));
+        weak.push(times);
         hung.end(scene, fragile)?;
         told.until("all clusters to be well", |known| {
             hung.are_well(known).then_some(())
@@ -117,20 +117,26 @@ pub async fn measure(
         .await?;
     }
     quiet::settled(&bench.audit).await?;
-    let ratios: Vec<f64> = weak
+    report(bench, &sound, &weak);
+    Ok(())
+}
+
+/// Adds how the slowest edits compare. A round has three edits beyond its p99, so the p99 of one round is mostly noise: what
+/// counts is the p99 of all edits of all rounds, which took turns and so met the same machine.
+fn report(bench: &mut Bench<'_>, sound: &[Vec<f64>], weak: &[Vec<f64>]) {
+    let slowest = |times: &[f64]| percentile(times, 0.99);
+    let rounds = |of: &[Vec<f64>]| -> Vec<f64> { of.iter().map(|times| slowest(times)).collect() };
+    let ratios = rounds(weak)
         .iter()
-        .zip(&sound)
+        .zip(rounds(sound))
         .map(|(weak, sound)| weak / sound)
         .collect();
+    let ratio = slowest(&weak.concat()) / slowest(&sound.concat());
     let figures = &mut *bench.figures;
     let name = "edit until its child is written, p99";
-    figures.add(name, "ms", None, sound);
-    figures.add(format!("{name}, a tenth hangs"), "ms", None, weak);
-    figures.add(
-        "p99 of edits, a tenth hangs / nothing hangs",
-        "",
-        Some(1.1),
-        ratios,
-    );
-    Ok(())
+    figures.add(name, "ms", None, rounds(sound));
+    figures.add(format!("{name}, a tenth hangs"), "ms", None, rounds(weak));
+    let name = "p99 of edits, a tenth hangs / nothing hangs";
+    figures.add(format!("{name}, each pair of rounds"), "", None, ratios);
+    figures.add(name, "", Some(1.1), vec![ratio]);
 }
