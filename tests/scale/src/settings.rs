@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `SCALE_QUICK=1` | a small round of everything: 20 clusters (5 with a data plane), one run, one minute of silence, no slope, no demo | off |
 //! | `SCALE_ONLY=memory` | memory and silence alone: one bring-up, no raw client, no slope, no demo, no data plane | all |
+//! | `SCALE_ONLY=plain` | clusters without a data plane alone, no demo | all |
 //! | `SCALE_ONLY=live` | clusters with a data plane alone | all |
 //! | `SCALE_ONLY=live-bring-up` | of these, the bring-ups alone | all |
 //! | `SCALE_N` | clusters of the headline figures | 100 |
@@ -66,12 +67,14 @@ impl Settings {
         ensure!(
             matches!(
                 only.as_deref(),
-                None | Some("memory" | "live" | "live-bring-up")
+                None | Some("memory" | "plain" | "live" | "live-bring-up")
             ),
-            "SCALE_ONLY is not known: it is `memory`, `live` or `live-bring-up`"
+            "SCALE_ONLY is not known: it is `memory`, `plain`, `live` or `live-bring-up`"
         );
         let part = |name: &str| only.as_deref() == Some(name);
         let (memory, all) = (part("memory"), only.is_none());
+        let plain = all || memory || part("plain");
+        let live = all || !plain;
         let streaming = !part("live-bring-up");
         let small = quick || memory;
         let clusters = number("SCALE_N", if quick { 20 } else { 100 })?;
@@ -91,12 +94,8 @@ impl Settings {
             idle: Duration::from_secs(idle as u64),
             raw: !memory,
             demo: all && !quick,
-            plain: all || memory,
-            live: if memory {
-                None
-            } else {
-                Some(Live::of(quick, streaming)?)
-            },
+            plain,
+            live: live.then(|| Live::of(quick, streaming)).transpose()?,
         })
     }
 }
